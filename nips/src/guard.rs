@@ -56,10 +56,10 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     }
     let [first, second, ..] = ip.segments();
     let global_unicast = first & 0xe000 == 0x2000;
-    let special = (first == 0x2001 && second < 0x0200) // IETF protocol assignments, Teredo, ORCHID
-        || (first == 0x2001 && second == 0x0db8)
-        || (first == 0x3fff && second < 0x1000); // documentation
-    global_unicast && !special
+    // 2001::/23 holds IETF protocol assignments, Teredo and ORCHID; 2001:db8::/32 and 3fff::/20 are documentation.
+    let assignments = first == 0x2001 && (second < 0x0200 || second == 0x0db8);
+    let documentation = first == 0x3fff && second < 0x1000;
+    global_unicast && !assignments && !documentation
 }
 
 /// The IPv4 address that an IPv6 one really leads to, where it carries one.
@@ -109,11 +109,44 @@ mod tests {
     #[test]
     fn private_loopback_and_embedded_addresses_are_refused() {
         for ip in [
-            "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "0.0.0.0",
-            "0.1.2.3", "100.64.0.1", "100.127.255.255", "192.0.0.8", "198.18.0.1", "198.19.1.1", "192.0.2.1", "224.0.0.1",
-            "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1",
-            "64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "2002:c0a8:101::1", "2001::1", "2001:db8::1", "fe80::1",
-            "fec0::1", "fc00::1", "fd12:3456::1", "ff02::1", "100::1", "3fff::1", "64:ff9b:1::1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "0.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.8",
+            "198.18.0.1",
+            "198.19.1.1",
+            "192.0.2.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2002:c0a8:101::1",
+            "2001::1",
+            "2001:db8::1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "ff02::1",
+            "100::1",
+            "3fff::1",
+            "64:ff9b:1::1",
         ] {
             assert!(!is_public(ip.parse().unwrap()), "{ip} must be refused");
         }
@@ -121,7 +154,17 @@ mod tests {
 
     #[test]
     fn public_addresses_pass() {
-        for ip in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "192.0.1.1", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+        for ip in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.0.1.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+        ] {
             assert!(is_public(ip.parse().unwrap()), "{ip} must pass");
         }
     }
@@ -133,8 +176,17 @@ mod tests {
         assert_eq!(check_url("file:///etc/passwd", &http), Err(Refusal::Scheme("file".into())));
         assert_eq!(check_url("https://a:b@example.com", &http), Err(Refusal::Credentials));
         for bad in [
-            "http://localhost/", "http://LOCALHOST./", "http://a.localhost", "http://printer.local", "http://metadata.google.internal",
-            "http://127.1/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/", "http://[::ffff:7f00:1]/", "http://017700000001/",
+            "http://localhost/",
+            "http://LOCALHOST./",
+            "http://a.localhost",
+            "http://printer.local",
+            "http://metadata.google.internal",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://017700000001/",
         ] {
             assert!(matches!(check_url(bad, &http), Err(Refusal::NotPublic(_))), "{bad} must be refused");
         }
