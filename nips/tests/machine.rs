@@ -63,7 +63,7 @@ fn drive(machine: &mut Machine, mut effects: Vec<Effect>, now: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn replay_equals_the_run(inputs in run()) {

@@ -215,7 +215,7 @@ fn messages_open_for_their_reader_and_forgeries_do_not() {
     assert_eq!(mail.open(&mail.send(&rumor, &thief)), Err(OpenError::Author));
     let reaction = UnsignedEvent { id: None, kind: Kind::from_u16(7), ..rumor.clone() };
     assert_eq!(mail.open(&mail.send(&reaction, &mail.author)), Err(OpenError::Kind(7)));
-    let wrong_id = UnsignedEvent { content: "changed".into(), ..rumor.clone() };
+    let wrong_id = UnsignedEvent { content: "changed".into(), ..rumor };
     assert_eq!(mail.open(&mail.send(&wrong_id, &mail.author)), Err(OpenError::RumorId));
     let ahead = dm::rumor(mail.author.public_key(), &mail.reader.public_key(), "x", None, 99_999);
     assert_eq!(mail.open(&mail.send(&ahead, &mail.author)), Err(OpenError::Limits));

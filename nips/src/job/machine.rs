@@ -374,7 +374,7 @@ impl Machine {
         if let Some(debt) = &self.debt {
             return vec![debt.effect()];
         }
-        if self.is_over(now_ms) {
+        if self.is_over(now_ms) && self.state != State::Delivered {
             return self.give_up(State::Expired);
         }
         let wake = self.expires_at_ms.map(|at_ms| Effect::WakeAt { at_ms });
