@@ -2,8 +2,12 @@
 
 pub mod outbox;
 pub mod pool;
+mod server;
 pub mod signer;
+mod store;
 
 pub use outbox::Outbox;
 pub use pool::Pool;
+pub use server::*;
 pub use signer::RemoteSigner;
+pub use store::{Follower, PublishOutcome, StoreError};
