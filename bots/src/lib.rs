@@ -1,1 +1,17 @@
-//! Being written.
+//! The mind and the hands of a node: the conscience that reads every message first, the chain of language models, the
+//! guarded fetcher, the workers that carry out jobs, and the answerer that speaks when no model can.
+//!
+//! It holds no keys, no money and no storage. What it needs from outside comes in through traits owned here:
+//! [`model::Budget`], [`model::Clock`], [`fetch::Resolver`] and [`worker::Library`].
+
+pub mod answerer;
+pub mod conscience;
+pub mod fetch;
+pub mod model;
+pub mod worker;
+
+pub use answerer::{Answerer, NodeFacts};
+pub use conscience::{Conscience, Crisis};
+pub use fetch::{FetchLimits, Fetcher};
+pub use model::{Chain, ChatRequest, Completion, Delta, ModelConfig, Serves};
+pub use worker::{Library, Output, Task, TaskInput, WorkError, Worker, Workshop};

@@ -1,0 +1,185 @@
+//! What a node says in a talk: by a model when one serves the person, else by the embedded answerer, which has no model
+//! and says so.
+
+use std::collections::BTreeSet;
+
+use nips::Audience;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::model::{ChainError, ChatRequest, Delta};
+use crate::worker::{
+    KIND_EXTRACT, KIND_GENERATE, KIND_SEARCH_NOTES, KIND_SEARCH_PEOPLE, KIND_SUMMARY, KIND_TRANSLATE, Output, Task,
+    TaskInput, WorkError, Workshop,
+};
+
+/// The rules of a talk until the node has a soul of its own.
+pub const DEFAULT_SYSTEM: &str = "You are Timmy, an agent that runs on its owner's own machine. Answer shortly, plainly and honestly, in the \
+    language of the message. Say so when you do not know. You have no tools in this talk. Never encourage anybody to harm themself or others.";
+
+/// What a node knows about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// Its public key, bech32.
+    pub npub: String,
+    /// The kinds of jobs it does now.
+    pub kinds: BTreeSet<u16>,
+    /// The address of its relay, as others reach it.
+    pub relay_url: String,
+}
+
+/// The answerer without a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answerer;
+
+impl Answerer {
+    /// A short, honest answer to `text`: that there is no model, and what can be done without.
+    pub fn answer(self, text: &str, facts: &NodeFacts, audience: Audience) -> String {
+        // To a stranger nothing is said about models: there may be one, for others.
+        let why = match audience {
+            Audience::Stranger => "I talk freely only with people whom my owner named",
+            Audience::Owner | Audience::Person(_) | Audience::Member => {
+                "I have no language model at the moment, so I cannot talk freely"
+            }
+        };
+        let mut lines = vec![format!("I am {}. {why}.", facts.name)];
+        if let Some(url) = first_url(text).filter(|_| audience.is_known()) {
+            lines.push(format!(
+                "There is an address in your message. Send me {url} alone, and I answer with a summary of the page."
+            ));
+        } else if audience.is_known() {
+            lines.push("Send me the address of a page alone, and I answer with a summary of it.".to_owned());
+        }
+        let jobs: Vec<String> = facts.kinds.iter().filter_map(|kind| describe(*kind)).collect();
+        if !jobs.is_empty() {
+            lines.push(format!("As Nostr jobs (NIP-90) I do:\n{}", jobs.join("\n")));
+            lines.push(format!("Publish one with [\"p\", my key] to {}. My key: {}", facts.relay_url, facts.npub));
+        }
+        if audience == Audience::Owner {
+            lines.push(
+                "To give me a model, add a [[models]] section to config.toml; `timmy doctor` tells whether it answers."
+                    .to_owned(),
+            );
+        }
+        lines.join("\n\n")
+    }
+}
+
+fn describe(kind: u16) -> Option<String> {
+    let (what, example) = match kind {
+        KIND_EXTRACT => ("the readable text of a page", r#"["i", "https://example.com", "url"]"#),
+        KIND_SUMMARY => ("a summary", r#"["i", "https://example.com", "url"], ["param", "length", "3 sentences"]"#),
+        KIND_TRANSLATE => ("a translation", r#"["i", "Guten Tag", "text"], ["param", "language", "en"]"#),
+        KIND_GENERATE => ("an answer to a prompt", r#"["i", "Tell me of relays", "text"]"#),
+        KIND_SEARCH_NOTES => ("a search of notes", r#"["i", "relay", "text"]"#),
+        KIND_SEARCH_PEOPLE => ("a search of people", r#"["i", "alice", "text"]"#),
+        _ => return None,
+    };
+    Some(format!("- kind {kind}: {what}, e.g. {example}"))
+}
+
+/// The first web address in a text.
+fn first_url(text: &str) -> Option<Url> {
+    text.split_whitespace().find_map(|word| {
+        let word = word.trim_matches(|c: char| "<>()[]\"'.,;!?".contains(c));
+        let url = Url::parse(word).ok()?;
+        matches!(url.scheme(), "http" | "https").then_some(url)
+    })
+}
+
+/// One message of a known person, and whom it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Talk<'a> {
+    /// What the person said; the conscience has read it already.
+    pub text: &'a str,
+    /// The person.
+    pub audience: Audience,
+    /// The system prompt: the soul of the node, or [`DEFAULT_SYSTEM`].
+    pub system: &'a str,
+}
+
+/// Answers a message. An address alone is answered by a summary of its page; anything else by a model if one serves the
+/// person, else by the [`Answerer`]. A stranger is never given a model here (issue line 14): the embedded answer alone.
+/// Only a cancelled talk has no answer.
+pub async fn converse(
+    workshop: &Workshop,
+    talk: Talk<'_>,
+    facts: &NodeFacts,
+    deltas: Option<&mpsc::Sender<Delta>>,
+    cancel: &CancellationToken,
+) -> Result<Output, WorkError> {
+    let embedded = || Output::plain(Answerer.answer(talk.text, facts, talk.audience));
+    if !talk.audience.is_known() {
+        return Ok(embedded());
+    }
+    if let Some(url) = lone_url(talk.text) {
+        return summary_of(workshop, url, talk.audience, cancel).await;
+    }
+    let request = ChatRequest::new(talk.system, talk.text);
+    match workshop.chain().complete(&request, talk.audience, deltas, cancel).await {
+        Ok(done) => Ok(Output { content: done.text, model: Some(done.model_name) }),
+        Err(ChainError::Cancelled) => Err(WorkError::Cancelled),
+        Err(error) => {
+            tracing::debug!(%error, "the embedded answerer speaks");
+            Ok(embedded())
+        }
+    }
+}
+
+fn lone_url(text: &str) -> Option<Url> {
+    let text = text.trim();
+    if text.contains(char::is_whitespace) { None } else { first_url(text) }
+}
+
+async fn summary_of(
+    workshop: &Workshop,
+    url: Url,
+    audience: Audience,
+    cancel: &CancellationToken,
+) -> Result<Output, WorkError> {
+    let inputs = vec![TaskInput::Url(url.into())];
+    let task = Task { id: "talk".to_owned(), kind: KIND_SUMMARY, inputs, params: Vec::new(), output: None, audience };
+    let (progress, _nobody) = mpsc::channel(1);
+    match workshop.run(&task, &progress, cancel).await {
+        Err(WorkError::Cancelled) => Err(WorkError::Cancelled),
+        Err(error) => Ok(Output::plain(format!("I could not read that page: {error}."))),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> NodeFacts {
+        NodeFacts {
+            name: "timmy".into(),
+            npub: "npub1xyz".into(),
+            kinds: [5000, 5001].into(),
+            relay_url: "ws://127.0.0.1:7777".into(),
+        }
+    }
+
+    #[test]
+    fn the_answer_says_that_there_is_no_model_and_what_can_be_done() {
+        let answer = Answerer.answer("hello", &facts(), Audience::Owner);
+        assert!(answer.contains("no language model") && answer.contains("kind 5000") && answer.contains("[[models]]"));
+        assert!(!answer.contains("5050"), "only what works is named");
+        assert!(!Answerer.answer("hello", &facts(), Audience::Stranger).contains("config.toml"));
+    }
+
+    #[test]
+    fn an_address_in_the_message_is_seen() {
+        assert!(
+            Answerer
+                .answer("what is (https://example.com/a)?", &facts(), Audience::Owner)
+                .contains("https://example.com/a")
+        );
+        assert!(lone_url(" https://example.com/a ").is_some());
+        assert!(lone_url("see https://example.com/a").is_none());
+        assert!(lone_url("file:///etc/passwd").is_none());
+    }
+}
