@@ -55,6 +55,7 @@ const IDIOMS: &[&str] = &[
     r"(?:kill|killing) myself (?:laughing|with laughter|at the gym|working|at work|over this)",
     r"(?:hurt|hurting|cut|cutting|burn|burning|injure|injuring) myself (?:lifting|shaving|cooking|while|at the gym|when i (?:cook|run|train|lift)|on (?:the|a) (?:paper|stove|knife)|in the gym|running|skiing|climbing|training|gardening)",
     r"(?:take|took|taking) my life (?:in|back|to|into|seriously|more seriously|as)",
+    r"die my (?:hair|shirt|jeans|shoes|beard)",
     r"end my life insurance",
     r"without (?:hurting|cutting|burning|injuring) myself",
     // German
@@ -132,6 +133,7 @@ const EN: &[&str] = &[
     r"better (?:off )?if i (?:died|disappeared|wasnt (?:here|alive|around))",
     r"i (?:have|see|can see|find|dont have|dont see|cant find|cant see|got) (?:no|any|a) (?:reason|point|purpose)(?: left)? (?:to|in|for)(?: keep| go on)? (?:live|living|going on|being alive|stay(?:ing)? alive)",
     r"nothing(?: left)? to live for",
+    r"(?:theres|there is|see|sees) no (?:reason|point)(?: left)? (?:to|in|for)(?: keep| go on)? (?:living|going on|being alive|stay(?:ing)? alive)",
     r"my life (?:is not|isnt|is no longer)~ worth living",
     r"life (?:is not|isnt)~ worth living any ?more",
     r"IM~ (?:commit|committing|attempt|attempting|INTEND) suicide",

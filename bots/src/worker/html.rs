@@ -5,7 +5,7 @@ use dom_smoothie::{Config, Readability, TextMode};
 /// The most elements of a page that the extractor looks at.
 const ELEMENTS_MAX: usize = 50_000;
 /// The most bytes of HTML given to the extractor; longer pages lose their end.
-const HTML_BYTES_MAX: usize = 2 * 1024 * 1024;
+const HTML_BYTES_MAX: usize = 1024 * 1024;
 /// Elements open at once beyond which a page is a trick to exhaust the stack, and only its tags are taken out.
 const DEPTH_MAX: usize = 256;
 /// Shorter than this, the extractor probably missed the text.
@@ -19,12 +19,40 @@ pub(super) fn readable(html: &str, url: &str, markdown: bool) -> String {
     }
     let text_mode = if markdown { TextMode::Markdown } else { TextMode::Formatted };
     let config = Config { max_elements_to_parse: ELEMENTS_MAX, text_mode, ..Config::default() };
-    let article = Readability::new(html, Some(url), Some(config)).and_then(|mut r| r.parse());
-    match article {
+    let Ok(mut reader) = Readability::new(html, Some(url), Some(config)) else { return stripped(html) };
+    // The count above can be led astray (end tags inside comments); the tree cannot.
+    if is_too_deep(&reader) {
+        return stripped(html);
+    }
+    match reader.parse() {
         Ok(article) if article.text_content.trim().chars().count() >= ARTICLE_CHARS_MIN => {
             titled(article.title.trim(), article.text_content.trim(), markdown)
         }
         _ => stripped(html),
+    }
+}
+
+/// Walks the parsed tree without recursion.
+fn is_too_deep(reader: &Readability) -> bool {
+    let (mut node, mut depth) = (reader.doc.root(), 0usize);
+    loop {
+        if let Some(child) = node.first_child() {
+            depth += 1;
+            if depth > DEPTH_MAX {
+                return true;
+            }
+            node = child;
+            continue;
+        }
+        loop {
+            if let Some(sibling) = node.next_sibling() {
+                node = sibling;
+                break;
+            }
+            let Some(parent) = node.parent() else { return false };
+            node = parent;
+            depth = depth.saturating_sub(1);
+        }
     }
 }
 
@@ -175,6 +203,53 @@ mod tests {
         let tower = format!("<html><body>{}hello{}</body></html>", "<div>".repeat(100_000), "</div>".repeat(100_000));
         assert_eq!(readable(&tower, "https://example.com/", false), "hello");
     }
+
+    #[test]
+    fn a_hidden_tower_harms_nobody() {
+        let tower = format!("<body>{}hello", "<div><!--</div>-->".repeat(5_000));
+        let worker = std::thread::Builder::new()
+            .stack_size(2 * 1024 * 1024)
+            .spawn(move || readable(&tower, "https://example.com/", false));
+        assert_eq!(worker.unwrap().join().unwrap(), "hello");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_soup_of_tags_harms_nobody(pieces in proptest::collection::vec(proptest::sample::select(SOUP.to_vec()), 0..60)) {
+            readable(&pieces.concat(), "https://example.com/a", true);
+            readable(&pieces.concat(), "https://example.com/a", false);
+        }
+    }
+
+    const SOUP: [&str; 26] = [
+        "<div>",
+        "</div>",
+        "<p>",
+        "<table><tr>",
+        "<td>",
+        "</table>",
+        "<a href='//['>",
+        "</a>",
+        "<b>",
+        "<i>",
+        "</b>",
+        "text, more text. ",
+        "<br><br>",
+        "<script type='application/ld+json'>{\"@type\":\"Article\",\"name\":1}</script>",
+        "<svg><title>",
+        "</svg>",
+        "<template>",
+        "<img src='data:x'>",
+        "<h1 class='title'>",
+        "<ul><li>",
+        "&#xD800;&#0;",
+        "<!--",
+        "-->",
+        "<noscript><img src=x></noscript>",
+        "<base href='::'>",
+        "<pre>ü\u{1f642}\n\n",
+    ];
 
     #[test]
     fn just_below_the_bound_the_stack_of_a_blocking_thread_is_enough() {
