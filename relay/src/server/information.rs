@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::config::{AuthPolicy, ServerConfig, WritePolicy};
 
 /// The NIPs that the relay keeps.
-const NIPS: [u16; 15] = [1, 2, 9, 11, 17, 40, 42, 45, 50, 59, 62, 65, 70, 77, 90];
+const NIPS: [u16; 13] = [1, 9, 11, 17, 40, 42, 45, 50, 59, 62, 65, 70, 77];
 
 /// Writes the document.
 pub(crate) fn document(config: &ServerConfig) -> Value {
@@ -15,7 +15,7 @@ pub(crate) fn document(config: &ServerConfig) -> Value {
         "description": config.description,
         "self": config.node.to_hex(),
         "supported_nips": NIPS,
-        "software": env!("CARGO_PKG_NAME"),
+        "software": "timmy",
         "version": env!("CARGO_PKG_VERSION"),
         "limitation": {
             "max_message_length": limits.message_bytes,

@@ -125,7 +125,7 @@ impl Drop for Address {
 fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-        other => other,
+        IpAddr::V4(_) | IpAddr::V6(_) => ip.to_canonical(),
     }
 }
 

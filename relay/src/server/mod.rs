@@ -34,8 +34,8 @@ use url::Url;
 pub use self::config::{AuthPolicy, Limits, ServerConfig, WritePolicy};
 use self::limits::{Addresses, Rates};
 use self::session::Session;
-pub use self::stats::Stats;
 use self::stats::Counters;
+pub use self::stats::Stats;
 use crate::store::{Class, Follower, MAP_BYTES, Note, PublishOutcome, Query, Rules, Sight, Store, StoreError, is_wrap};
 
 /// How often expired and old events are removed, addresses forgotten and the disk looked at.
@@ -115,6 +115,7 @@ impl Server {
     /// # Errors
     ///
     /// [`OpenError`] when the store cannot be opened.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn open(
         config: ServerConfig,
         people: BTreeSet<PublicKey>,
@@ -180,11 +181,7 @@ impl Server {
             shared.counters.connections_refused.add();
             return (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address\n").into_response();
         };
-        let place = auth::Place {
-            public_url: shared.config.public_url.clone(),
-            local,
-            loopback: client.is_local(),
-        };
+        let place = auth::Place { public_url: shared.config.public_url.clone(), local, loopback: client.is_local() };
         let bytes = shared.config.limits.message_bytes;
         let token = shared.sessions.token();
         let shared = Arc::clone(shared);

@@ -76,7 +76,8 @@ pub(crate) struct Session {
     live: broadcast::Receiver<LiveBatch>,
     /// Live events up to this sequence number have been looked at.
     seen: u64,
-    answers: (mpsc::Sender<(EventId, PutResult)>, mpsc::Receiver<(EventId, PutResult)>),
+    answered: mpsc::Sender<(EventId, PutResult)>,
+    answers: mpsc::Receiver<(EventId, PutResult)>,
     in_flight: usize,
     unanswered_pings: u32,
     ticks: Interval,
@@ -92,6 +93,7 @@ impl Session {
         place: auth::Place,
     ) -> Option<Self> {
         let live = shared.store.live()?;
+        let (answered, answers) = mpsc::channel(IN_FLIGHT);
         let every = Duration::from_millis(shared.config.limits.ping_ms.max(1));
         Some(Self {
             socket,
@@ -104,7 +106,8 @@ impl Session {
             reconciliations: BTreeMap::new(),
             live,
             seen: shared.store.last_sequence(),
-            answers: mpsc::channel(IN_FLIGHT),
+            answered,
+            answers,
             in_flight: 0,
             unanswered_pings: 0,
             ticks: tokio::time::interval_at(tokio::time::Instant::now() + every, every),
@@ -152,7 +155,7 @@ impl Session {
     async fn next_step(&mut self) -> Step {
         tokio::select! {
             () = self.shared.cancel.cancelled() => Step::Stop,
-            Some((id, result)) = self.answers.1.recv() => Step::Answer(id, result),
+            Some((id, result)) = self.answers.recv() => Step::Answer(id, result),
             batch = self.live.recv() => Step::Live(batch),
             message = self.socket.next(), if self.in_flight < IN_FLIGHT => Step::Message(message),
             _ = self.ticks.tick() => Step::Tick,
@@ -177,7 +180,7 @@ impl Session {
     async fn say_farewell(&mut self) -> Result<(), End> {
         let deadline = tokio::time::Instant::now() + LAST_WORDS;
         while self.in_flight > 0
-            && let Ok(Some((id, result))) = tokio::time::timeout_at(deadline, self.answers.1.recv()).await
+            && let Ok(Some((id, result))) = tokio::time::timeout_at(deadline, self.answers.recv()).await
         {
             self.answer(id, &result).await?;
         }
@@ -227,7 +230,11 @@ impl Session {
                 self.ok(&id, false, &format!("invalid: {reason}")).await
             }
             Err(Unreadable::Message(reason)) => {
-                if self.may_ask() { self.notice(&format!("invalid: {reason}")).await } else { Ok(()) }
+                if self.may_ask() {
+                    self.notice(&format!("invalid: {reason}")).await
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -262,7 +269,7 @@ impl Session {
                 return self.ok(&id, false, &refusal).await;
             }
         };
-        let permit = self.answers.0.clone().reserve_owned().await.map_err(|_| End::Stopping)?;
+        let permit = self.answered.clone().reserve_owned().await.map_err(|_| End::Stopping)?;
         if shared.store.put_for_session(note, class, permit).await.is_err() {
             return Err(End::Stopping);
         }
@@ -380,13 +387,13 @@ impl Session {
 
     async fn feed(&mut self, message: Message) -> Result<(), End> {
         let patience = Duration::from_millis(self.shared.config.limits.write_timeout_ms);
-        settle(timeout(patience, self.socket.feed(message)).await)
+        settle(timeout(patience, self.socket.feed(message)).await.ok().map(|written| written.is_ok()))
     }
 
     /// Sends what the socket's buffer holds.
     pub(crate) async fn flush(&mut self) -> Result<(), End> {
         let patience = Duration::from_millis(self.shared.config.limits.write_timeout_ms);
-        settle(timeout(patience, self.socket.flush()).await)
+        settle(timeout(patience, self.socket.flush()).await.ok().map(|written| written.is_ok()))
     }
 }
 
@@ -399,11 +406,12 @@ pub(crate) fn event_message(head: &str, json: &str) -> String {
     message
 }
 
-fn settle(written: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> Result<(), End> {
+/// Tells a written message from a broken connection and from a time that ran out.
+fn settle(written: Option<bool>) -> Result<(), End> {
     match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Left),
-        Err(_) => Err(End::CutOff(close_code::POLICY, "the client does not read")),
+        Some(true) => Ok(()),
+        Some(false) => Err(End::Left),
+        None => Err(End::CutOff(close_code::POLICY, "the client does not read")),
     }
 }
 

@@ -95,7 +95,7 @@ impl Query {
             && within(&self.authors, author)
     }
 
-    fn matches_tags<'t>(&self, tags: impl Iterator<Item = (u8, &'t str)> + Clone) -> bool {
+    fn matches_tags<'t>(&self, tags: &(impl Iterator<Item = (u8, &'t str)> + Clone)) -> bool {
         self.tags.iter().all(|(letter, values)| {
             let mut tags = tags.clone();
             tags.any(|(found, value)| found == *letter && values.contains(value))
@@ -111,13 +111,13 @@ impl Query {
             return true;
         }
         let tags = record.tags();
-        self.matches_tags(tags.iter().filter_map(|tag| letter_and_value(tag)))
+        self.matches_tags(&tags.iter().filter_map(|tag| letter_and_value(tag)))
     }
 
     /// Checks a live event; of a `search` each word must occur in the content, in any case.
     pub(crate) fn matches_event(&self, event: &Event) -> bool {
         self.matches_head(event.id.as_bytes(), event.pubkey.as_bytes(), event.kind.as_u16(), event.created_at.as_secs())
-            && (self.tags.is_empty() || self.matches_tags(letters(event)))
+            && (self.tags.is_empty() || self.matches_tags(&letters(event)))
             && self.search.as_ref().is_none_or(|search| super::search::contains_words(event, search))
     }
 

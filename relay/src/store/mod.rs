@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 use nostr::{EventId, Timestamp};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -34,8 +35,8 @@ use self::search::SearchIndex;
 use self::tables::Disk;
 pub use self::write::PublishOutcome;
 pub(crate) use self::write::{Rules, recipients, same_place};
-pub(crate) use self::writer::{Live, LiveBatch, PutResult};
 use self::writer::{Command, Gauges, Reply, Writer};
+pub(crate) use self::writer::{Live, LiveBatch, PutResult};
 
 /// Commands that wait for the writer: two batches.
 const QUEUED_COMMANDS: usize = 2_048;
@@ -48,7 +49,7 @@ const SMALL_SCAN: usize = 2_000;
 /// Long scans at one time.
 const LONG_SCANS: usize = 4;
 /// Index entries that one question may look at in all.
-const LARGE_SCAN: usize = 2_000_000;
+const LARGE_SCAN: usize = 1_000_000;
 
 /// What can go wrong with stored events.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -131,11 +132,16 @@ impl Store {
             live,
             gauges: Arc::clone(&gauges),
             indexer,
-            closed: closed.clone(),
         };
         let index = Arc::clone(&search);
-        spawn("relay-search", move || index.run(&wake))?;
-        spawn("relay-writer", move || writer.run())?;
+        let indexing = spawn("relay-search", move || index.run(&wake))?;
+        let ended = closed.clone();
+        spawn("relay-writer", move || {
+            writer.run();
+            // A panic has been reported by the thread itself.
+            let _ = indexing.join();
+            ended.cancel();
+        })?;
         let long_scans = Arc::new(Semaphore::new(LONG_SCANS));
         Ok(Self { disk, search, commands, live: weak, gauges, closed, long_scans })
     }
@@ -299,12 +305,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Read`].
-    pub(crate) fn load(
-        &self,
-        hits: &[u64],
-        max_bytes: usize,
-        mut each: impl FnMut(&str),
-    ) -> Result<usize, StoreError> {
+    pub(crate) fn load(&self, hits: &[u64], max_bytes: usize, mut each: impl FnMut(&str)) -> Result<usize, StoreError> {
         let snapshot = self.disk.read().map_err(StoreError::read)?;
         let mut bytes = 0;
         for (i, sequence) in hits.iter().enumerate() {
@@ -328,7 +329,8 @@ impl Store {
         let snapshot = self.disk.read().map_err(StoreError::read)?;
         let mut items = Vec::new();
         let mut budget = Budget(LARGE_SCAN);
-        let bounded = Query { limit: Some(query.limit.unwrap_or(usize::MAX).min(max.saturating_add(1))), ..query.clone() };
+        let bounded =
+            Query { limit: Some(query.limit.unwrap_or(usize::MAX).min(max.saturating_add(1))), ..query.clone() };
         snapshot.scan(&bounded, sight.viewer(), Timestamp::now().as_secs(), &mut budget, &mut |_, record| {
             if let Ok(id) = record.id().try_into() {
                 items.push((record.created_at(), id));
@@ -369,7 +371,7 @@ impl Sight {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map(drop).map_err(|error| StoreError::Write(error.to_string()))
+    thread.map_err(|error| StoreError::Write(error.to_string()))
 }

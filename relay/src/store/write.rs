@@ -417,7 +417,9 @@ fn index_keys<'d>(
         (&disk.by_author_kind, keys::key(&keys::author_kind_prefix(author, kind), place)),
         (&disk.by_kind, keys::key(&keys::kind_prefix(kind), place)),
     ];
-    out.extend(letters(event).map(|(letter, value)| (&disk.by_tag, keys::key(&keys::tag_prefix(letter, value), place))));
+    out.extend(
+        letters(event).map(|(letter, value)| (&disk.by_tag, keys::key(&keys::tag_prefix(letter, value), place))),
+    );
     out.into_iter()
 }
 

@@ -9,10 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nostr::{Event, EventId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
-use super::keys::is_ephemeral;
 use super::note::{Class, Note};
 use super::tables::{Disk, Meta};
 use super::write::{PublishOutcome, Rules, Writing};
@@ -97,8 +95,6 @@ pub(crate) struct Writer {
     pub(crate) gauges: Arc<Gauges>,
     /// Wakes the search index.
     pub(crate) indexer: std::sync::mpsc::SyncSender<()>,
-    /// Cancelled when the thread has ended.
-    pub(crate) closed: CancellationToken,
 }
 
 /// The answers of a tried transaction, one for each command.
@@ -134,7 +130,6 @@ impl Writer {
                 break;
             }
         }
-        self.closed.cancel();
     }
 
     /// Answers what was queued behind the order to close.
@@ -186,13 +181,8 @@ impl Writer {
     fn transact(&mut self, batch: &[Command]) -> heed::Result<Vec<Answer>> {
         let mut txn = self.disk.write()?;
         let meta = self.meta.clone();
-        let mut writing = Writing {
-            disk: &self.disk,
-            rules: &self.rules,
-            txn: &mut txn,
-            meta,
-            now: Timestamp::now().as_secs(),
-        };
+        let mut writing =
+            Writing { disk: &self.disk, rules: &self.rules, txn: &mut txn, meta, now: Timestamp::now().as_secs() };
         let mut changed = false;
         let mut answers = Vec::with_capacity(batch.len());
         for command in batch {
@@ -231,8 +221,14 @@ impl Writer {
             let (Command::Put { note, .. }, Answer::Put(outcome)) = (command, answer) else { continue };
             let sequence = match outcome {
                 PublishOutcome::Stored(sequence) => Some(*sequence),
-                _ if is_ephemeral(note.event.kind.as_u16()) && *outcome == PublishOutcome::Broadcast => None,
-                _ => continue,
+                PublishOutcome::Broadcast => None,
+                PublishOutcome::Duplicate
+                | PublishOutcome::Replaced
+                | PublishOutcome::Deleted
+                | PublishOutcome::Vanished
+                | PublishOutcome::Expired
+                | PublishOutcome::MailboxFull
+                | PublishOutcome::OtherRelays => continue,
             };
             live.push(Live { sequence, event: Arc::clone(&note.event), json: Arc::clone(&note.json) });
         }
