@@ -80,8 +80,7 @@ impl RemoteSigner {
         if !uri.is_bunker() || uri.relays().is_empty() {
             return Err(RemoteSignerError::NotABunker);
         }
-        let mut client =
-            NostrConnect::new(uri, app_keys, timeout, None).map_err(|_| RemoteSignerError::NotABunker)?;
+        let mut client = NostrConnect::new(uri, app_keys, timeout, None).map_err(|_| RemoteSignerError::NotABunker)?;
         let approval = Arc::new(Approval::default());
         client.auth_url_handler(ApprovalHandler(approval.clone()));
         let asked = tokio::time::timeout(timeout, quietly(client.get_public_key())).await;
@@ -95,10 +94,7 @@ impl RemoteSigner {
         Err(failure)
     }
 
-    async fn within<T>(
-        &self,
-        request: impl Future<Output = Result<T, SignerError>> + Send,
-    ) -> Result<T, SignerError> {
+    async fn within<T>(&self, request: impl Future<Output = Result<T, SignerError>> + Send) -> Result<T, SignerError> {
         match tokio::time::timeout(self.timeout, quietly(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(SignerError::from(format!("the remote signer gave no answer within {:?}", self.timeout))),

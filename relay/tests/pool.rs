@@ -1,5 +1,5 @@
 //! The pool against relays that fail, lie, stall and come back.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod pool_support;
 
@@ -234,7 +234,8 @@ async fn pages_backwards_until_the_catch_up_is_complete() {
 #[tokio::test]
 async fn an_answer_that_was_not_finished_is_an_error() {
     let node = Node::start();
-    let closing = TestRelay::start(Manners { closes: Some(("rate-limited: no".into(), 100)), ..Manners::default() }).await;
+    let closing =
+        TestRelay::start(Manners { closes: Some(("rate-limited: no".into(), 100)), ..Manners::default() }).await;
     let endless = TestRelay::start(Manners { never_eose: true, ..Manners::default() }).await;
     node.add(&closing);
     node.add(&endless);
@@ -243,7 +244,7 @@ async fn an_answer_that_was_not_finished_is_an_error() {
     assert_eq!(refused, Err(FetchError::Closed("rate-limited: no".into())));
     assert_eq!(node.pool.fetch(&endless.url, all(), ms(300)).await, Err(FetchError::TimedOut));
     let nobody = RelayUrl::parse("ws://127.0.0.1:1").unwrap();
-    node.pool.add_relay(nobody.clone(), Role::Configured);
+    node.pool.add_relay(&nobody, Role::Configured);
     assert!(matches!(node.pool.fetch(&nobody, all(), LONG).await, Err(FetchError::Unreachable(_))));
     node.stop().await;
 }
@@ -254,7 +255,10 @@ async fn strangers_relays_are_guarded_capped_and_closed_when_idle() {
     let event = note(&Keys::generate(), "hi", now_s());
     let strict = Node::start();
     let reply = strict.pool.publish(&relay.url, &event, LONG).await;
-    assert!(matches!(&reply, PublishReply::Unreachable { message } if message.contains("not a public address")), "{reply:?}");
+    assert!(
+        matches!(&reply, PublishReply::Unreachable { message } if message.contains("not a public address")),
+        "{reply:?}"
+    );
     assert_eq!(relay.with(|state| state.connections), 0);
     strict.stop().await;
 

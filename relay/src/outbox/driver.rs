@@ -195,7 +195,8 @@ impl Driver {
             if self.busy.contains(&target) {
                 continue; // its worker's report brings us back
             }
-            let rest = self.resting.get(&target).map_or(Duration::ZERO, |rest| rest.until.saturating_duration_since(now));
+            let rest =
+                self.resting.get(&target).map_or(Duration::ZERO, |rest| rest.until.saturating_duration_since(now));
             let until_due = Duration::from_secs(due_s.saturating_sub(now_s)).max(rest);
             if !until_due.is_zero() {
                 wait = wait.min(until_due);
@@ -215,12 +216,8 @@ impl Driver {
 
     fn start_worker(&mut self, target: Target, done: mpsc::Sender<Report>) {
         self.busy.insert(target.clone());
-        let worker = Worker {
-            config: self.config.clone(),
-            settled: self.settled.clone(),
-            cancel: self.cancel.clone(),
-            target,
-        };
+        let worker =
+            Worker { config: self.config.clone(), settled: self.settled.clone(), cancel: self.cancel.clone(), target };
         self.tracker.spawn(async move {
             let report = worker.run().await;
             let _ = done.send(report).await; // the driver may have stopped

@@ -204,9 +204,19 @@ mod tests {
     async fn literal_private_addresses_are_refused_without_a_lookup() {
         let dialer = dialer(&[]);
         for url in [
-            "ws://127.0.0.1:7777", "ws://10.0.0.1", "ws://192.168.1.1", "ws://169.254.169.254", "ws://[::1]:80",
-            "ws://[::ffff:127.0.0.1]", "ws://[::ffff:7f00:1]", "ws://[64:ff9b::7f00:1]", "ws://[fe80::1]", "wss://localhost",
-            "wss://printer.local", "http://example.com", "ws://user:pw@example.com",
+            "ws://127.0.0.1:7777",
+            "ws://10.0.0.1",
+            "ws://192.168.1.1",
+            "ws://169.254.169.254",
+            "ws://[::1]:80",
+            "ws://[::ffff:127.0.0.1]",
+            "ws://[::ffff:7f00:1]",
+            "ws://[64:ff9b::7f00:1]",
+            "ws://[fe80::1]",
+            "wss://localhost",
+            "wss://printer.local",
+            "http://example.com",
+            "ws://user:pw@example.com",
         ] {
             assert!(matches!(hinted(&dialer, url).await, Err(DialError::Refused(_))), "{url}");
         }
@@ -216,7 +226,10 @@ mod tests {
     async fn resolved_private_addresses_are_left_out() {
         for ip in ["127.0.0.1", "10.1.2.3", "169.254.1.1", "::1", "::ffff:10.0.0.1", "fd00::1", "64:ff9b::a00:1"] {
             let dialer = dialer(&[&[ip]]);
-            assert!(matches!(hinted(&dialer, "wss://relay.example").await, Err(DialError::NoPublicAddress { .. })), "{ip}");
+            assert!(
+                matches!(hinted(&dialer, "wss://relay.example").await, Err(DialError::NoPublicAddress { .. })),
+                "{ip}"
+            );
         }
         let mixed = dialer(&[&["10.0.0.1", "1.1.1.1", "::1"]]);
         let left = hinted(&mixed, "wss://relay.example").await.unwrap();

@@ -3,6 +3,8 @@
 //! NIP-01 (EVENT, REQ, CLOSE, OK, EOSE, CLOSED), NIP-42 (AUTH). A subscription that the relay closes is never forgotten: it
 //! waits for the AUTH or for its time and is asked again.
 
+mod auth;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +25,32 @@ pub(super) type Ticket = u64;
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(String),
-    SignAuth { challenge: String },
+    SignAuth {
+        challenge: String,
+    },
     /// Verified, asked for, and not known before.
-    Deliver { sub: String, event: Box<Event> },
+    Deliver {
+        sub: String,
+        event: Box<Event>,
+    },
     /// A copy of an event that was handed over before.
-    Duplicate { id: EventId },
+    Duplicate {
+        id: EventId,
+    },
     Bad(Badness),
     /// A subscription has just caught up.
     CaughtUp,
-    Published { ticket: Ticket, reply: PublishReply },
-    Fetched { ticket: Ticket, result: Result<Vec<Event>, FetchError> },
-    HangUp { reason: String },
+    Published {
+        ticket: Ticket,
+        reply: PublishReply,
+    },
+    Fetched {
+        ticket: Ticket,
+        result: Result<Vec<Event>, FetchError>,
+    },
+    HangUp {
+        reason: String,
+    },
 }
 
 /// What a relay can do wrong with an event.
@@ -64,9 +81,16 @@ enum Auth {
     Unasked,
     Challenged(String),
     Signing(String),
-    Sent { id: EventId, deadline_ms: u64 },
+    Sent {
+        id: EventId,
+        deadline_ms: u64,
+    },
     Done,
-    Failed { message: String, challenge: String, retry_at_ms: u64 },
+    Failed {
+        message: String,
+        challenge: String,
+        retry_at_ms: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -136,7 +160,8 @@ impl Machine {
         now_ms: u64,
         out: &mut Effects,
     ) {
-        let gone: Vec<String> = self.known.keys().filter(|id| wanted.get(*id) != self.known.get(*id)).cloned().collect();
+        let gone: Vec<String> =
+            self.known.keys().filter(|id| wanted.get(*id) != self.known.get(*id)).cloned().collect();
         for id in gone {
             self.known.remove(&id);
             self.legs.iter_mut().filter(|leg| leg.sub == id).for_each(|leg| close_leg(leg, out));
@@ -197,14 +222,7 @@ impl Machine {
         }
     }
 
-    fn event(
-        &mut self,
-        wire: &str,
-        raw: &str,
-        seen: &dyn Fn(&EventId) -> bool,
-        now_ms: u64,
-        out: &mut Effects,
-    ) {
+    fn event(&mut self, wire: &str, raw: &str, seen: &dyn Fn(&EventId) -> bool, now_ms: u64, out: &mut Effects) {
         let owner = self.owner(wire);
         if matches!(owner, Owner::Nobody) {
             // Not a lie yet: events may be under way when a REQ is closed. They cost a parse of the envelope and no more.
@@ -379,97 +397,6 @@ impl Machine {
         out.extend(waiting.into_iter().map(|p| Effect::Published { ticket: p.ticket, reply: reply.clone() }));
     }
 
-    // --- AUTH (NIP-42)
-
-    fn challenged(&mut self, challenge: String, out: &mut Effects) {
-        self.auth = Auth::Challenged(challenge);
-        if self.eager_auth || self.somebody_waits_for_auth() {
-            self.begin_auth(out);
-        }
-    }
-
-    fn somebody_waits_for_auth(&self) -> bool {
-        self.legs.iter().any(|leg| matches!(leg.phase, Phase::Waiting { on_auth: true, .. }))
-            || self.publishing.values().flatten().any(|p| p.waits_for_auth)
-            || self.fetching.values().any(|f| f.waits_for_auth)
-    }
-
-    /// False when the relay knows us already, or refused us. Before a challenge came one may still come.
-    fn auth_can_help(&self) -> bool {
-        !matches!(self.auth, Auth::Done | Auth::Failed { .. })
-    }
-
-    fn begin_auth(&mut self, out: &mut Effects) {
-        if let Auth::Challenged(challenge) = &self.auth {
-            let challenge = challenge.clone();
-            out.push(Effect::SignAuth { challenge: challenge.clone() });
-            self.auth = Auth::Signing(challenge);
-        }
-    }
-
-    /// Takes the signed kind-22242 event, or why there is none.
-    pub(super) fn auth_signed(&mut self, signed: Result<Event, String>, now_ms: u64, out: &mut Effects) {
-        let Auth::Signing(challenge) = &self.auth else { return };
-        match signed {
-            Ok(event) => {
-                out.push(Effect::Send(wire::auth(&event)));
-                let deadline_ms = now_ms.saturating_add(millis(self.bounds.auth_timeout));
-                self.auth = Auth::Sent { id: event.id, deadline_ms };
-            }
-            Err(message) => {
-                let challenge = challenge.clone();
-                self.auth_failed(message, challenge, now_ms, out);
-            }
-        }
-    }
-
-    fn auth_answered(&mut self, status: bool, message: &str, now_ms: u64, out: &mut Effects) {
-        if !status {
-            return self.auth_failed(message.to_owned(), String::new(), now_ms, out);
-        }
-        self.auth = Auth::Done;
-        for leg in &mut self.legs {
-            let refused = matches!(leg.phase, Phase::Waiting { on_auth: true, .. });
-            // A relay may have shown a stranger less than it shows us, without a word.
-            if refused || (leg.is_private() && leg.wire.is_some()) {
-                close_leg(leg, out);
-                leg.phase = Phase::Waiting { retry_at_ms: now_ms, on_auth: false };
-            }
-        }
-        for publishing in self.publishing.values_mut().filter(|all| all.iter().any(|p| p.waits_for_auth)) {
-            out.extend(publishing.first().map(|p| Effect::Send(p.frame.clone())));
-            publishing.iter_mut().for_each(|p| p.waits_for_auth = false);
-        }
-        let again: Vec<String> =
-            self.fetching.iter().filter(|(_, f)| f.waits_for_auth).map(|(wire, _)| wire.clone()).collect();
-        for wire in again {
-            if let Some(mut fetch) = self.fetching.remove(&wire) {
-                fetch.waits_for_auth = false;
-                self.open_fetch(fetch, out);
-            }
-        }
-        self.tick(now_ms, out);
-    }
-
-    fn auth_failed(&mut self, message: String, challenge: String, now_ms: u64, out: &mut Effects) {
-        tracing::debug!(%message, "the relay did not take our authentication");
-        let words = format!("auth-required: {message}");
-        for waiting in self.publishing.values_mut() {
-            for p in waiting.extract_if(.., |p| p.waits_for_auth) {
-                let reply = PublishReply::Refused { permanent: false, message: words.clone() };
-                out.push(Effect::Published { ticket: p.ticket, reply });
-            }
-        }
-        self.publishing.retain(|_, waiting| !waiting.is_empty());
-        let fetches = self.fetching.extract_if(|_, f| f.waits_for_auth);
-        out.extend(fetches.map(|(_, f)| Effect::Fetched {
-            ticket: f.ticket,
-            result: Err(FetchError::Closed(words.clone())),
-        }));
-        let retry_at_ms = now_ms.saturating_add(millis(self.bounds.closed_retry_max));
-        self.auth = Auth::Failed { message: words, challenge, retry_at_ms };
-    }
-
     // --- Time
 
     /// Does what is due: questions to ask (again), pages, time-outs.
@@ -489,24 +416,6 @@ impl Machine {
             self.fetching.iter().filter(|(_, f)| f.deadline_ms <= now_ms).map(|(wire, _)| wire.clone()).collect();
         for wire in late {
             self.end_fetch(&wire, Err(FetchError::TimedOut), out);
-        }
-    }
-
-    fn tick_auth(&mut self, now_ms: u64, out: &mut Effects) {
-        match &self.auth {
-            Auth::Sent { deadline_ms, .. } if *deadline_ms <= now_ms => {
-                self.auth_failed("no answer to AUTH in time".to_owned(), String::new(), now_ms, out);
-            }
-            Auth::Failed { challenge, retry_at_ms, .. } if *retry_at_ms <= now_ms && !challenge.is_empty() => {
-                let challenge = challenge.clone();
-                self.challenged(challenge, out);
-            }
-            Auth::Unasked
-            | Auth::Challenged(_)
-            | Auth::Signing(_)
-            | Auth::Sent { .. }
-            | Auth::Done
-            | Auth::Failed { .. } => {}
         }
     }
 

@@ -37,8 +37,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use backoff::exponential;
 pub use backoff::Backoff;
+pub(crate) use backoff::exponential;
 pub use config::{Limits, PoolConfig};
 pub use guard::{DialPolicy, PublicOnly, Resolver, SystemResolver};
 pub use health::{Link, RelayState};
@@ -113,7 +113,11 @@ const HANDLE_RETRIES: usize = 3;
 impl Pool {
     /// Makes a pool without relays. Its tasks live in `tracker` and end when `cancel` is cancelled. The receiver gets each
     /// event once; while it is full, relays are not read.
-    pub fn new(config: PoolConfig, tracker: &TaskTracker, cancel: CancellationToken) -> (Self, mpsc::Receiver<Incoming>) {
+    pub fn new(
+        config: PoolConfig,
+        tracker: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Incoming>) {
         let (incoming, receiver) = mpsc::channel(config.limits.incoming_queue.max(1));
         let dialer = Dialer {
             resolver: config.resolver.clone(),
@@ -137,9 +141,9 @@ impl Pool {
 
     /// Adds a relay and begins to connect. A hinted relay that the owner configures as well becomes a configured one; the
     /// other way round nothing changes.
-    pub fn add_relay(&self, url: RelayUrl, role: Role) {
+    pub fn add_relay(&self, url: &RelayUrl, role: Role) {
         // Over the cap: a later publish or fetch makes room or says so.
-        let _ = self.handle(&url, role);
+        let _ = self.handle(url, role);
     }
 
     /// Ends the connection to a relay and forgets it.
@@ -182,7 +186,12 @@ impl Pool {
     ///
     /// [`FetchError`] when the relay cannot be reached, closes the question, or does not finish: what came until then is not
     /// given as if it were all.
-    pub async fn fetch(&self, relay: &RelayUrl, filters: Vec<Filter>, timeout: Duration) -> Result<Vec<Event>, FetchError> {
+    pub async fn fetch(
+        &self,
+        relay: &RelayUrl,
+        filters: Vec<Filter>,
+        timeout: Duration,
+    ) -> Result<Vec<Event>, FetchError> {
         let deadline = Instant::now() + timeout;
         let make = |reply| Command::Fetch { filters: filters.clone(), deadline, reply };
         self.call(relay, deadline, make).await.map_err(FetchError::Unreachable)?

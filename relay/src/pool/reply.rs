@@ -69,7 +69,9 @@ mod tests {
         for last in ["invalid: bad", "blocked: you", "pow: 28", "restricted: members", "unsupported: kind"] {
             assert_eq!(permanent(last), Some(true), "{last}");
         }
-        for again in ["rate-limited: slow down", "error: disk", "auth-required: who", "", "no idea", "invalid without colon"] {
+        for again in
+            ["rate-limited: slow down", "error: disk", "auth-required: who", "", "no idea", "invalid without colon"]
+        {
             assert_eq!(permanent(again), Some(false), "{again}");
         }
     }

@@ -217,7 +217,9 @@ impl<'a> Session<'a> {
                 let rtt_ms = rtt.and_then(|ms| u64::try_from(ms).ok());
                 self.task.health.update(|state| state.rtt_ms = rtt_ms.or(state.rtt_ms));
             }
-            Some(Ok(Message::Close(_))) | None => self.end = Some(End::Lost("the relay closed the connection".to_owned())),
+            Some(Ok(Message::Close(_))) | None => {
+                self.end = Some(End::Lost("the relay closed the connection".to_owned()));
+            }
             Some(Ok(Message::Ping(_) | Message::Binary(_) | Message::Frame(_))) => {}
             Some(Err(error)) => self.end = Some(End::Lost(wire::clip(error.to_string()))),
         }

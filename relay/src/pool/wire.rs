@@ -8,12 +8,27 @@ use serde_json::value::RawValue;
 /// One message from a relay. Borrowed parts point into the frame.
 #[derive(Debug)]
 pub(super) enum FromRelay<'a> {
-    Event { wire: String, raw: &'a str },
-    Ok { id: EventId, status: bool, message: String },
+    Event {
+        wire: String,
+        raw: &'a str,
+    },
+    Ok {
+        id: EventId,
+        status: bool,
+        message: String,
+    },
     /// `finished` is true when the relay says that nothing older exists (NIP-67).
-    Eose { wire: String, finished: bool },
-    Closed { wire: String, message: String },
-    Auth { challenge: String },
+    Eose {
+        wire: String,
+        finished: bool,
+    },
+    Closed {
+        wire: String,
+        message: String,
+    },
+    Auth {
+        challenge: String,
+    },
     Notice(String),
     /// A message that the pool does not use (`COUNT`, `NEG-MSG`, newer ones).
     Other,
@@ -71,7 +86,7 @@ pub(super) fn auth(event: &Event) -> String {
 /// `["REQ", id, filter…]`
 pub(super) fn req(wire: &str, filters: &[Filter]) -> String {
     let mut parts = vec![json(&"REQ"), json(&wire)];
-    parts.extend(filters.iter().map(|filter| json(filter)));
+    parts.extend(filters.iter().map(json));
     format!("[{}]", parts.join(","))
 }
 

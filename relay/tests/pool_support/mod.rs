@@ -1,5 +1,5 @@
 //! A relay for tests that can be told to misbehave, and the small parts that a pool needs around it.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -244,11 +244,13 @@ async fn req(
     for event in stored {
         send(ws, json!(["EVENT", id, event])).await?;
     }
-    while manners.floods {
-        for event in &manners.sends {
-            send(ws, json!(["EVENT", id, event])).await?;
+    if manners.floods {
+        loop {
+            for event in &manners.sends {
+                send(ws, json!(["EVENT", id, event])).await?;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
     subs.insert(id.clone(), filter);
     if !manners.never_eose {
@@ -301,7 +303,7 @@ impl Node {
     }
 
     pub fn add(&self, relay: &TestRelay) {
-        self.pool.add_relay(relay.url.clone(), Role::Configured);
+        self.pool.add_relay(&relay.url, Role::Configured);
     }
 
     pub async fn next(&mut self) -> Event {
