@@ -313,6 +313,38 @@ async fn subscriptions_change_on_a_living_connection() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_frozen_connection_is_found_dead_and_made_anew() {
+    let relay = TestRelay::start(Manners { frozen: true, ..Manners::default() }).await;
+    let mut node = Node::with(Arc::default(), |config| config.limits.ping_every = ms(50));
+    node.pool.subscribe(notes("s"));
+    node.add(&relay);
+    until("it is found dead", || {
+        node.state(&relay).is_some_and(|s| s.last_error.is_some_and(|e| e.contains("does not answer pings")))
+    })
+    .await;
+    relay.with(|state| state.manners.frozen = false);
+    let event = note(&Keys::generate(), "thawed", now_s());
+    relay.store(&event);
+    assert_eq!(node.next().await.id, event.id);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_dropped_and_the_rest_comes() {
+    let keys = Keys::generate();
+    let relay = TestRelay::start(Manners::default()).await;
+    relay.store(&note(&keys, &"x".repeat(20_000), now_s()));
+    let small = note(&keys, "small", now_s() - 1);
+    relay.store(&small);
+    let mut node = Node::with(Arc::default(), |config| config.limits.event_bytes_max = 10_000);
+    node.pool.subscribe(notes("s"));
+    node.add(&relay);
+    assert_eq!(node.next().await.id, small.id);
+    assert!(node.state(&relay).unwrap().bad_events >= 1);
+    node.stop().await;
+}
+
 struct Loopback;
 
 impl relay::pool::Resolver for Loopback {

@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 pub struct Manners {
     /// Takes the TCP connection and never says a word.
     pub half_open: bool,
+    /// Shakes hands, then never reads or writes.
+    pub frozen: bool,
     pub never_eose: bool,
     /// Answers every REQ with this CLOSED so many times.
     pub closes: Option<(String, usize)>,
@@ -127,6 +129,9 @@ async fn session(stream: TcpStream, state: Arc<Mutex<State>>, sender: broadcast:
         return std::future::pending().await;
     }
     let Ok(mut ws) = tokio_tungstenite::accept_async(stream).await else { return };
+    if state.lock().unwrap().manners.frozen {
+        return std::future::pending().await;
+    }
     let mut subs: HashMap<String, Filter> = HashMap::new();
     let mut authed = !state.lock().unwrap().manners.auth;
     if !authed && send(&mut ws, json!(["AUTH", "challenge"])).await.is_err() {
