@@ -233,4 +233,18 @@ mod tests {
         assert!(matches!(message("{"), Err(Unreadable::Message(_))));
         assert!(matches!(message(&"[".repeat(100_000)), Err(Unreadable::Message(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_strange(
+            text in "\\PC*",
+            verb in "(EVENT|REQ|COUNT|AUTH|CLOSE|NEG-OPEN|NEG-MSG|NEG-CLOSE)",
+            rest in "[\\[\\]{}\":,a-f0-9 \\\\]{0,60}",
+        ) {
+            let _ = message(&text);
+            if let Ok(ClientMessage::Event(raw)) = message(&format!("[\"{verb}\",{rest}]")) {
+                let _ = raw.verify(&Limits::default());
+            }
+        }
+    }
 }

@@ -130,11 +130,15 @@ impl Session {
                 Some((code, reason))
             }
         };
-        if let Some((code, reason)) = frame {
-            let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-            // The client may be gone; then nobody misses the word.
-            let _ = timeout(LAST_WORDS, self.socket.send(close)).await;
-        }
+        // The client may be gone; then nobody misses the words.
+        let _ = match frame {
+            Some((code, reason)) => {
+                let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+                timeout(LAST_WORDS, self.socket.send(close)).await
+            }
+            // Sends the answer to the client's own good-bye.
+            None => timeout(LAST_WORDS, self.socket.flush()).await,
+        };
         self.shared.counters.subscriptions.take(self.subscriptions.len() as u64);
     }
 

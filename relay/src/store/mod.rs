@@ -3,6 +3,7 @@
 //! Every stored event has a sequence number, given in the order of storing and never given twice. Followers and live
 //! subscriptions are built on it.
 
+mod copy;
 mod filter;
 mod follow;
 mod keys;

@@ -5,7 +5,7 @@
 //! index belongs to one store (by its identity); a lost, damaged or foreign one is made anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ const MAX_WORDS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 /// New events are collected this long before the index wakes up.
 const COLLECT: Duration = Duration::from_millis(100);
+/// So many events within [`COLLECT`] mean that the relay is busy.
+const BUSY_EVENTS: u64 = 200;
+/// Events that may wait for the index; a question that comes then takes them in, in about half a second.
+const MAX_BEHIND: u64 = 50_000;
 /// How long a question waits for the index to catch up.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,9 @@ pub(crate) struct SearchIndex {
     disk: Arc<Disk>,
     gauges: Arc<Gauges>,
     connection: Mutex<Connection>,
+    path: PathBuf,
+    /// SQLite has found the file damaged; it is made anew before it is used again.
+    damaged: AtomicBool,
 }
 
 impl SearchIndex {
@@ -46,20 +53,36 @@ impl SearchIndex {
     ///
     /// SQLite's, when even a new file cannot be made.
     pub(crate) fn open(path: &Path, disk: Arc<Disk>, gauges: Arc<Gauges>) -> Result<Self, StoreError> {
-        let (identity, last) = {
-            let snapshot = disk.read().map_err(StoreError::read)?;
-            let identity = disk.identity(&snapshot.txn).map_err(StoreError::read)?;
-            (identity, snapshot.last_sequence().map_err(StoreError::read)?)
-        };
-        let connection = match open_file(path, identity, last) {
+        let connection = match open_file(path, &disk)? {
             Ok(connection) => connection,
             Err(error) => {
                 tracing::warn!(%error, "the search index is made anew");
                 remove_files(path);
-                open_file(path, identity, last).map_err(StoreError::search)?
+                open_file(path, &disk)?.map_err(StoreError::search)?
             }
         };
-        Ok(Self { disk, gauges, connection: Mutex::new(connection) })
+        let (connection, path) = (Mutex::new(connection), path.to_owned());
+        Ok(Self { disk, gauges, connection, path, damaged: AtomicBool::new(false) })
+    }
+
+    /// Takes note of an error; damage is repaired at the next use.
+    fn failed(&self, error: rusqlite::Error) -> StoreError {
+        let code = error.sqlite_error_code();
+        if matches!(code, Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)) {
+            self.damaged.store(true, Ordering::Release);
+        }
+        StoreError::search(error)
+    }
+
+    fn repair(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        if !self.damaged.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        tracing::warn!("the search index is damaged; it is made anew");
+        *connection = Connection::open_in_memory().map_err(StoreError::search)?;
+        remove_files(&self.path);
+        *connection = open_file(&self.path, &self.disk)?.map_err(StoreError::search)?;
+        Ok(())
     }
 
     /// Works until the writer has ended: takes in new events whenever woken.
@@ -67,7 +90,7 @@ impl SearchIndex {
         let mut first = true;
         while first || wake.recv().is_ok() {
             if !std::mem::take(&mut first) {
-                std::thread::sleep(COLLECT);
+                self.wait_for_quiet();
             }
             loop {
                 match self.step() {
@@ -86,6 +109,20 @@ impl SearchIndex {
         }
     }
 
+    /// Waits while many events arrive, so that storing them has the cores, but not until too many wait for the index.
+    fn wait_for_quiet(&self) {
+        let start = self.gauges.last_sequence.load(Ordering::Acquire);
+        let mut last = start;
+        loop {
+            std::thread::sleep(COLLECT);
+            let now = self.gauges.last_sequence.load(Ordering::Acquire);
+            if now - last < BUSY_EVENTS || now - start > MAX_BEHIND {
+                return;
+            }
+            last = now;
+        }
+    }
+
     /// Takes in one batch; says whether more is waiting.
     fn step(&self) -> Result<bool, StoreError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,10 +130,11 @@ impl SearchIndex {
     }
 
     fn step_with(&self, connection: &mut Connection) -> Result<bool, StoreError> {
-        let txn = connection.transaction().map_err(StoreError::search)?;
-        let from = state(&txn, "indexed").map_err(StoreError::search)?;
+        self.repair(connection)?;
+        let txn = connection.transaction().map_err(|error| self.failed(error))?;
+        let from = state(&txn, "indexed").map_err(|error| self.failed(error))?;
         let events = read_after(&self.disk, from, BATCH_EVENTS, BATCH_BYTES)?;
-        let gone_from = state(&txn, "gone").map_err(StoreError::search)?;
+        let gone_from = state(&txn, "gone").map_err(|error| self.failed(error))?;
         let gone = self.gone_after(gone_from)?;
         if events.is_empty() && gone.is_empty() {
             return Ok(false);
@@ -115,8 +153,8 @@ impl SearchIndex {
             set_state(&txn, "indexed", indexed)?;
             set_state(&txn, "gone", gone_to)
         };
-        write().map_err(StoreError::search)?;
-        txn.commit().map_err(StoreError::search)?;
+        write().map_err(|error| self.failed(error))?;
+        txn.commit().map_err(|error| self.failed(error))?;
         self.gauges.gone_indexed.store(gone_to, Ordering::Release);
         Ok(true)
     }
@@ -154,10 +192,10 @@ impl SearchIndex {
         }
         let mut statement = connection
             .prepare_cached("SELECT rowid FROM texts WHERE texts MATCH ?1 ORDER BY rank, rowid DESC")
-            .map_err(StoreError::search)?;
-        let mut rows = statement.query(params![expression]).map_err(StoreError::search)?;
-        while let Some(row) = rows.next().map_err(StoreError::search)? {
-            let sequence: i64 = row.get(0).map_err(StoreError::search)?;
+            .map_err(|error| self.failed(error))?;
+        let mut rows = statement.query(params![expression]).map_err(|error| self.failed(error))?;
+        while let Some(row) = rows.next().map_err(|error| self.failed(error))? {
+            let sequence: i64 = row.get(0).map_err(|error| self.failed(error))?;
             if !each(sequence.unsigned_abs())? {
                 break;
             }
@@ -166,7 +204,15 @@ impl SearchIndex {
     }
 }
 
-fn open_file(path: &Path, identity: u64, last: u64) -> rusqlite::Result<Connection> {
+/// Opens the index of a store; the inner error says what is wrong with the file.
+fn open_file(path: &Path, disk: &Disk) -> Result<rusqlite::Result<Connection>, StoreError> {
+    let snapshot = disk.read().map_err(StoreError::read)?;
+    let identity = disk.identity(&snapshot.txn).map_err(StoreError::read)?;
+    let last = snapshot.last_sequence().map_err(StoreError::read)?;
+    Ok(open_checked(path, identity, last))
+}
+
+fn open_checked(path: &Path, identity: u64, last: u64) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -181,10 +227,6 @@ fn open_file(path: &Path, identity: u64, last: u64) -> rusqlite::Result<Connecti
             Some(reason.to_owned()),
         )
     };
-    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if check != "ok" {
-        return Err(damaged("the file is damaged"));
-    }
     let known = connection.query_row("SELECT value FROM state WHERE name = 'identity'", [], |row| row.get::<_, i64>(0));
     match known.optional()? {
         None => set_state(&connection, "identity", identity)?,

@@ -137,7 +137,10 @@ async fn old_events_of_strangers_are_purged_and_a_scan_has_a_bound() {
     }
     let everything = Query { kinds: Some([1].into()), ..Query::default() };
     let sight = Sight::All;
-    assert!(matches!(store.select_now(std::slice::from_ref(&everything), &sight, SMALL_SCAN), Err(StoreError::TooBroad)));
+    assert!(matches!(
+        store.select_now(std::slice::from_ref(&everything), &sight, SMALL_SCAN),
+        Err(StoreError::TooBroad)
+    ));
     assert_eq!(store.select(Arc::new(vec![everything.clone()]), sight.clone()).await.unwrap().hits.len(), 2_500);
     assert!(store.collect_ids(&everything, &sight, 2_499).is_err());
     assert_eq!(store.collect_ids(&everything, &sight, 2_500).unwrap().len(), 2_500);

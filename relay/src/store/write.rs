@@ -398,9 +398,9 @@ impl Writing<'_, '_> {
     }
 
     /// Drops notes about removed events that the search index has taken in.
-    pub(crate) fn forget_gone(&mut self, until: u64) -> heed::Result<()> {
+    pub(crate) fn forget_gone(&mut self, until: u64) -> heed::Result<usize> {
         let range = (Bound::Unbounded, Bound::Included(&until.to_be_bytes()[..]));
-        self.disk.gone.delete_range(self.txn, &range).map(drop)
+        self.disk.gone.delete_range(self.txn, &range)
     }
 }
 

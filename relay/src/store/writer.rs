@@ -193,9 +193,9 @@ impl Writer {
                     answers.push(Answer::Put(outcome));
                 }
                 Command::Purge(_) => {
-                    writing.forget_gone(self.gauges.gone_indexed.load(Ordering::Acquire))?;
+                    let forgotten = writing.forget_gone(self.gauges.gone_indexed.load(Ordering::Acquire))?;
                     let removed = writing.purge(PURGE_AT_ONCE)?;
-                    changed = true;
+                    changed |= removed + forgotten > 0;
                     answers.push(Answer::Purged(removed >= PURGE_AT_ONCE));
                 }
                 Command::Close => {}

@@ -1,5 +1,5 @@
 //! A relay on a free port and a plain WebSocket client for tests.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
