@@ -1,5 +1,7 @@
 //! What hostile and broken clients get, and that others notice nothing.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Client, Relay, event};

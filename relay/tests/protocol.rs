@@ -1,5 +1,7 @@
 //! What the relay answers, NIP by NIP, over the wire.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Client, Relay, event, event_at, wrap};
@@ -255,6 +257,11 @@ async fn a_relay_for_members_and_one_for_the_authenticated() {
     client.must(&event(&relay.owner, 1, 0, &[], "")).await;
     relay.server.set_people([stranger.public_key()].into());
     client.must(&event(&stranger, 1, 0, &[], "now a member")).await;
+
+    let relay = Relay::with(|config| config.auth = relay::AuthPolicy::None).await;
+    let mut client = relay.client().await;
+    client.must(&wrap(&relay.owner.public_key(), 0)).await;
+    assert_eq!(client.ids(json!({"kinds": [1059]})).await.len(), 1, "nothing is guarded");
 
     let relay = Relay::with(|config| config.auth = relay::AuthPolicy::All).await;
     let mut client = relay.client().await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::requests::failure;
-use super::session::{End, Session};
+use super::session::{End, SLOW_DOWN, Session};
 use crate::store::{Item, Query, StoreError};
 
 /// Bytes of one message of ours; twice that in hex.
@@ -60,7 +60,7 @@ impl Session {
     /// Continues one.
     pub(crate) async fn neg_msg(&mut self, id: String, message: String) -> Result<(), End> {
         if !self.may_ask() {
-            return self.neg_err(&id, "rate-limited: slow down").await;
+            return self.neg_err(&id, SLOW_DOWN).await;
         }
         self.neg_step(id, message).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::session::{End, Session, Subscription, event_message};
+use super::session::{End, SLOW_DOWN, Session, Subscription, event_message};
 use super::{AuthPolicy, PAGE_BYTES};
 use crate::store::{Query, StoreError};
 
@@ -29,7 +29,9 @@ impl Session {
         };
         let name = json!(id).to_string();
         let head = format!("[\"EVENT\",{name},");
-        self.deliver(&head, &selection.hits).await?;
+        if let Err(error) = self.deliver(&head, &selection.hits).await? {
+            return self.closed(&id, &failure(&error)).await;
+        }
         self.send(format!("[\"EOSE\",{name}]")).await?;
         self.subscriptions.insert(id, Subscription { queries, from: selection.snapshot, head });
         self.shared.counters.subscriptions.add();
@@ -75,7 +77,7 @@ impl Session {
             return Err(format!("invalid: a subscription id has 1 to {chars} characters"));
         }
         if !self.may_ask() {
-            return Err("rate-limited: slow down".to_owned());
+            return Err(SLOW_DOWN.to_owned());
         }
         if self.shared.config.auth == AuthPolicy::All && self.keys.is_empty() {
             return Err("auth-required: this relay answers authenticated clients".to_owned());
@@ -99,18 +101,20 @@ impl Session {
     }
 
     /// Sends stored events, a page at a time; the client's reading sets the pace.
-    async fn deliver(&mut self, head: &str, hits: &[u64]) -> Result<(), End> {
+    async fn deliver(&mut self, head: &str, hits: &[u64]) -> Result<Result<(), StoreError>, End> {
         let mut rest = hits;
         while !rest.is_empty() {
             let mut messages = Vec::new();
             let loaded = self.shared.store.load(rest, PAGE_BYTES, |json| messages.push(event_message(head, json)));
-            let Ok(done) = loaded else { return Ok(()) };
-            rest = &rest[done..];
+            match loaded {
+                Ok(done) => rest = &rest[done..],
+                Err(error) => return Ok(Err(error)),
+            }
             for message in messages {
                 self.send(message).await?;
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn drop_subscription(&mut self, id: &str) {

@@ -33,6 +33,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Events read from disk at one time when a session was too slow.
 const CATCH_UP_EVENTS: usize = 256;
 
+/// The answer to a client over its rate.
+pub(crate) const SLOW_DOWN: &str = "rate-limited: slow down";
+
 /// Why a session ends.
 #[derive(Debug)]
 pub(crate) enum End {
@@ -204,7 +207,7 @@ impl Session {
         self.unanswered_pings = 0;
         match message {
             Message::Text(text) => self.hear(text.as_str()).await,
-            Message::Binary(_) => self.notice("invalid: messages are text").await,
+            Message::Binary(_) => self.complain("invalid: messages are text").await,
             Message::Ping(_) | Message::Pong(_) => Ok(()),
             Message::Close(_) => Err(End::Left),
         }
@@ -228,28 +231,39 @@ impl Session {
                 self.reconciliations.remove(&id);
                 Ok(())
             }
-            Ok(ClientMessage::Unknown(verb)) => self.notice(&format!("invalid: {verb} is not known here")).await,
+            Ok(ClientMessage::Unknown(verb)) => self.complain(&format!("invalid: {verb} is not known here")).await,
             Err(Unreadable::Event(id, reason)) => {
                 self.shared.counters.invalid.add();
-                self.ok(&id, false, &format!("invalid: {reason}")).await
+                let reason = if self.may_send_event() { format!("invalid: {reason}") } else { SLOW_DOWN.to_owned() };
+                self.ok(&id, false, &reason).await
             }
-            Err(Unreadable::Message(reason)) => {
-                if self.may_ask() {
-                    self.notice(&format!("invalid: {reason}")).await
-                } else {
-                    Ok(())
-                }
-            }
+            Err(Unreadable::Message(reason)) => self.complain(&format!("invalid: {reason}")).await,
         }
+    }
+
+    /// Tells the client what is wrong, as often as it may ask.
+    async fn complain(&mut self, text: &str) -> Result<(), End> {
+        if !self.may_ask() {
+            return Ok(());
+        }
+        self.send(json!(["NOTICE", text]).to_string()).await
+    }
+
+    /// Takes the right to send one event; programs on this machine have it always.
+    fn may_send_event(&self) -> bool {
+        let granted = self.client.is_local() || self.address.may_send_event(Instant::now());
+        if !granted {
+            self.shared.counters.rate_limited.add();
+        }
+        granted
     }
 
     /// Checks an event and hands it to the writer; its answer comes when it is on disk.
     async fn event(&mut self, raw: RawEvent<'_>) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         let id = raw.claimed_id().to_owned();
-        if !self.client.is_local() && !self.address.may_send_event(Instant::now()) {
-            shared.counters.rate_limited.add();
-            return self.ok(&id, false, "rate-limited: slow down").await;
+        if !self.may_send_event() {
+            return self.ok(&id, false, SLOW_DOWN).await;
         }
         let note = match raw.verify(&shared.config.limits) {
             Ok(note) => note,
@@ -299,7 +313,7 @@ impl Session {
     async fn authenticate(&mut self, raw: RawEvent<'_>) -> Result<(), End> {
         let id = raw.claimed_id().to_owned();
         if !self.may_ask() {
-            return self.ok(&id, false, "rate-limited: slow down").await;
+            return self.ok(&id, false, SLOW_DOWN).await;
         }
         let note = match raw.verify(&self.shared.config.limits) {
             Ok(note) => note,
@@ -378,10 +392,6 @@ impl Session {
 
     async fn ok(&mut self, id: &str, taken: bool, reason: &str) -> Result<(), End> {
         self.send(json!(["OK", id, taken, reason]).to_string()).await
-    }
-
-    pub(crate) async fn notice(&mut self, text: &str) -> Result<(), End> {
-        self.send(json!(["NOTICE", text]).to_string()).await
     }
 
     /// Writes a message into the socket's buffer.
