@@ -7,6 +7,7 @@ mod common;
 use common::{Client, Relay, event, event_at, wrap};
 use nostr::{Keys, Timestamp};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 #[tokio::test]
 async fn newest_first_ties_by_lowest_id_and_limit() {
@@ -38,7 +39,7 @@ async fn snapshot_and_live_without_loss_or_doubling() {
     let keys = Keys::generate();
     let events: Vec<_> = (0..300).map(|i| event(&keys, 1, i, &[], &i.to_string())).collect();
     let sent = events.clone();
-    let writing = tokio::spawn(async move {
+    let writing = TaskTracker::new().spawn(async move {
         for event in &sent {
             writer.must(event).await;
         }
@@ -381,7 +382,7 @@ async fn a_follower_sees_everything_once_and_in_order() {
     let mut follower = relay.server.follow(10);
     let server = relay.server.clone();
     let more: Vec<_> = (0..1_000).map(|i| event(&keys, 1, i, &[], &format!("later {i}"))).collect();
-    let writing = tokio::spawn(async move {
+    let writing = TaskTracker::new().spawn(async move {
         for event in more {
             server.publish(event).await.unwrap();
         }
