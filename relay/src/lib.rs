@@ -6,8 +6,9 @@ mod server;
 pub mod signer;
 mod store;
 
-pub use outbox::Outbox;
-pub use pool::Pool;
+pub use outbox::{Counts, Entry, Next, Outbox, OutboxError, OutboxStore, Outcome, Settled, Target, Update};
+pub use pool::{Incoming, Pool};
 pub use server::*;
 pub use signer::RemoteSigner;
+pub use store::copy_events;
 pub use store::{Follower, PublishOutcome, StoreError};

@@ -26,6 +26,7 @@ use nostr::{EventId, Timestamp};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::copy::copy_events;
 pub(crate) use self::filter::{MAX_FILTER_VALUES, Query, Viewer, hex32, is_lower_hex};
 pub use self::follow::Follower;
 use self::follow::read_after;
