@@ -10,7 +10,7 @@ pub mod fetch;
 pub mod model;
 pub mod worker;
 
-pub use answerer::{Answerer, NodeFacts};
+pub use answerer::{Answerer, DEFAULT_SYSTEM, NodeFacts, Talk, converse};
 pub use conscience::{Conscience, Crisis};
 pub use fetch::{FetchLimits, Fetcher};
 pub use model::{Chain, ChatRequest, Completion, Delta, ModelConfig, Serves};

@@ -1,1 +1,22 @@
-//! Being written.
+//! A Timmy node: the `timmy` binary with its command line, configuration, signer, journal, desk and HTTP face.
+//!
+//! The rooms `relay` and `bots` meet here and nowhere else; protocol rules live in `nips`.
+
+mod adapters;
+mod backup;
+mod cli;
+mod commands;
+pub mod config;
+pub mod crash;
+mod desk;
+mod doctor;
+pub mod home;
+mod http;
+pub mod journal;
+mod keys;
+mod metrics;
+mod node;
+mod passport;
+mod publish;
+
+pub use cli::{Cli, main};

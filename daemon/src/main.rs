@@ -1,1 +1,5 @@
-fn main() {}
+//! The `timmy` binary.
+
+fn main() -> std::process::ExitCode {
+    daemon::main()
+}

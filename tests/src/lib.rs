@@ -1,1 +1,30 @@
-//! Being written.
+//! What the end-to-end tests share: nodes as real processes on free ports of loopback, ended by their own pid, and clients that
+//! wait for conditions, never for time to pass.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+pub mod client;
+pub mod node;
+
+pub use client::Client;
+pub use node::{Node, NodeBuilder};
+
+use std::time::Duration;
+
+/// The longest that any condition is waited for; reached only when something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives something.
+///
+/// # Panics
+/// When it never does; `what` names it.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

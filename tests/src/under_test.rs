@@ -1,1 +1,5 @@
-fn main() {}
+//! The product's own `main`, built beside the tests with crash points.
+
+fn main() -> std::process::ExitCode {
+    daemon::main()
+}

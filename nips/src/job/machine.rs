@@ -253,6 +253,11 @@ impl Machine {
         self.attempt
     }
 
+    /// What is owed to the customer.
+    pub fn owes(&self) -> Option<Slot> {
+        self.debt.as_ref().map(Debt::slot)
+    }
+
     /// True when nothing can change any more and nothing is owed.
     pub const fn is_done(&self) -> bool {
         self.state.is_terminal() && self.debt.is_none()

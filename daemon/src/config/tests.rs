@@ -1,0 +1,66 @@
+use super::*;
+
+#[test]
+fn the_reference_says_the_defaults() {
+    let reference = Config::parse(REFERENCE).unwrap();
+    assert_eq!(reference, Config::default());
+}
+
+#[test]
+fn the_example_with_every_key_parses_or_is_not_built_yet() {
+    let all = r#"
+        [node]
+        listen = "[::1]:7777"
+        trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]
+        public_url = "wss://t.example/"
+        identities = ["github:tim:123"]
+        [owner]
+        npub = "npub10xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqpkge6d"
+        country = "DE"
+        [[models]]
+        name = "a"
+        base_url = "http://127.0.0.1:11434/v1"
+        model = "m"
+        [[models]]
+        name = "b"
+        base_url = "https://api.example/v1"
+        model = "m"
+        api_key_file = "/k"
+    "#;
+    let config = Config::parse(all).unwrap();
+    assert_eq!((config.models[0].serves(), config.models[0].sees_memory()), (Serves::Anyone, true));
+    assert_eq!((config.models[1].serves(), config.models[1].sees_memory()), (Serves::People, false));
+    assert!(config.node.trusted_proxies[1].contains("::ffff:10.2.3.4".parse().unwrap()));
+    assert!(!config.node.trusted_proxies[0].contains("127.0.0.2".parse().unwrap()));
+}
+
+#[test]
+fn mistakes_are_named_with_their_cure() {
+    for (text, words) in [
+        ("[node]\nnmae = \"x\"", "did you mean `name`"),
+        ("[nodes]\nname = \"x\"", "did you mean `node`"),
+        ("[relay]\nzzzzzzzzzzzz = 1", "unknown key `relay.zzzzzzzzzzzz`"),
+        ("[node]\nname = \"Big Name\"", "node.name"),
+        ("[node]\nlisten = []", "at least one address"),
+        ("[node]\npublic_url = \"https://x.y\"", "wss://"),
+        ("[dvm]\nkinds = [1]", "5000–5999"),
+        ("[matrix]\nuser = \"@a:b\"", "not built yet"),
+        ("[federation]\nenabled = true", "not built yet"),
+        ("[owner]\ncountry = \"Germany\"", "two-letter"),
+        ("[owner]\nnpub = \"npub1wrong\"", "npub"),
+        ("[node\n", "expected"),
+        (
+            "[[models]]\nname = \"a\"\nbase_url = \"http://h/v1\"\nmodel = \"m\"\nkey = \"sk-1\"",
+            "unknown key `models.key`",
+        ),
+    ] {
+        let error = Config::parse(text).unwrap_err();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_shown_parses_again() {
+    let config = Config::parse("[nostr]\nrelays = [\"wss://r.example\"]").unwrap();
+    assert_eq!(Config::parse(&config.show().unwrap()).unwrap(), config);
+}

@@ -1,0 +1,311 @@
+//! What comes in at the doors, and whether it becomes a job.
+
+use nips::card::CARD_KIND;
+use nips::dm::WRAP_KIND;
+use nips::job::request::{self, ParseError};
+use nips::job::{Input, JobId, REQUEST_KINDS, Standing, Verdict, admit};
+use nips::{Audience, DirectMessage, JobRequest};
+use nostr::{Event, EventId, JsonUtil, RelayUrl};
+use tokio::sync::mpsc;
+
+use super::order::{Order, Origin, Work};
+use super::rates::Purpose;
+use super::round::Round;
+use super::{Arrived, Desk, Heard, Message, Opened};
+use crate::journal::{Arrival, Opened as OpenedRow};
+
+/// Unfinished jobs of one customer; a customer who names relays that never answer fills only this.
+const MAX_LIVE_PER_CUSTOMER: usize = 256;
+/// Unfinished jobs in all.
+const MAX_LIVE: usize = 20_000;
+/// Requests that one deletion event may take back.
+const MAX_WITHDRAWN: usize = 16;
+/// A stranger hears the polite line once in this time, ms.
+const GREET_EVERY_MS: u64 = 24 * 3600 * 1000;
+/// Messages are read this far back even where `catch_up_h` is shorter, seconds.
+const MESSAGES_BACK_S: u64 = 7 * 24 * 3600;
+/// Strangers remembered as greeted; the journal remembers them all.
+const MAX_GREETED: usize = 10_000;
+
+/// The id that the journal is asked about before the round.
+pub(super) fn looked_up_id(message: &Message) -> Option<[u8; 32]> {
+    match message {
+        Message::Arrived(a) if is_request(&a.event) || a.event.kind.as_u16() == WRAP_KIND => {
+            Some(a.event.id.to_bytes())
+        }
+        Message::Opened { content: Opened::Message(m, _), .. } => Some(m.id.to_bytes()),
+        Message::Opened { content: Opened::Job(event, ..), .. } => Some(event.id.to_bytes()),
+        _ => None,
+    }
+}
+
+/// The request and author that may have been taken back before.
+pub(super) fn withdrawable(message: &Message) -> Option<([u8; 32], String)> {
+    match message {
+        Message::Arrived(a) if is_request(&a.event) => Some((a.event.id.to_bytes(), a.event.pubkey.to_hex())),
+        Message::Opened { content: Opened::Job(event, ..), .. } => Some((event.id.to_bytes(), event.pubkey.to_hex())),
+        _ => None,
+    }
+}
+
+fn is_request(event: &Event) -> bool {
+    REQUEST_KINDS.contains(&event.kind.as_u16())
+}
+
+impl Desk {
+    pub(super) fn arrived(&mut self, round: &mut Round, arrived: Arrived) {
+        let event = arrived.event;
+        match event.kind.as_u16() {
+            5 => self.taken_back(round, &event),
+            WRAP_KIND => self.sealed(round, &event, arrived.came_by),
+            CARD_KIND => self.tools.metrics.dropped("card"),
+            _ if is_request(&event) => self.request(round, &event, arrived.came_by),
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, round: &mut Round, event: &Event, came_by: Option<RelayUrl>) {
+        let id = event.id.to_bytes();
+        if round.known.contains(&id) {
+            return self.tools.metrics.dropped("duplicate");
+        }
+        if request::is_encrypted(event) {
+            if request::providers(event).contains(&self.tools.speaker.node) {
+                self.sealed(round, event, came_by);
+            }
+            return;
+        }
+        self.judge(round, event, JobRequest::parse(event), came_by);
+    }
+
+    /// Puts a sealed event into the inbox and has it opened.
+    fn sealed(&mut self, round: &mut Round, event: &Event, came_by: Option<RelayUrl>) {
+        let id = event.id.to_bytes();
+        let names_us = event.tags.public_keys().any(|key| *key == self.tools.speaker.node);
+        if !names_us || !round.is_new(id) {
+            return self.tools.metrics.dropped("duplicate");
+        }
+        let arrival = Arrival { id, event: event.as_json(), came_by: came_by.map(|u| u.to_string()) };
+        round.stamp.arrivals.push(arrival.clone());
+        round.opens.push(arrival);
+    }
+
+    pub(super) fn opened(&mut self, round: &mut Round, id: [u8; 32], content: Opened) {
+        round.stamp.opened.push(OpenedRow(id));
+        match content {
+            Opened::Dropped => self.tools.metrics.dropped("unreadable"),
+            Opened::Message(message, came_by) => self.message(round, &message, came_by),
+            Opened::Job(event, parsed, came_by) => {
+                // The event itself is in `seen` since it arrived; only a job of that id means that it was answered.
+                round.known.remove(&event.id.to_bytes());
+                if !self.live.contains_key(&JobId::from(event.id)) {
+                    self.judge(round, &event, parsed.map(|r| *r), came_by);
+                }
+            }
+        }
+    }
+
+    /// Decides on a request and begins a job if there is something to do or to say.
+    fn judge(
+        &mut self,
+        round: &mut Round,
+        event: &Event,
+        parsed: Result<JobRequest, ParseError>,
+        came_by: Option<RelayUrl>,
+    ) {
+        if !round.is_new(event.id.to_bytes()) {
+            return self.tools.metrics.dropped("duplicate");
+        }
+        let verdict = match &parsed {
+            Ok(request) => self.verdict(round, request),
+            Err(error) => self.malformed(event, error),
+        };
+        let verdict = self.within_refusals(round, event, verdict);
+        if matches!(verdict, Verdict::Ignore | Verdict::Expired) {
+            return self.tools.metrics.dropped("not_taken");
+        }
+        let order = self.order(event, parsed, came_by);
+        if verdict == Verdict::Accept {
+            self.rates.count(&event.pubkey, Purpose::Job, round.now_ms);
+        }
+        let requested =
+            Input::Requested { verdict, needs_inputs: order.needs_inputs(), expires_at_ms: order.expires_at_ms() };
+        self.begin(round, order, requested);
+    }
+
+    fn verdict(&mut self, round: &Round, request: &JobRequest) -> Verdict {
+        let now = round.now_ms / 1000;
+        let theirs = self.live.values().filter(|l| l.order.customer() == Some(request.customer));
+        let crowded = self.live.len() >= MAX_LIVE
+            || (self.live.len() >= MAX_LIVE_PER_CUSTOMER
+                && theirs.take(MAX_LIVE_PER_CUSTOMER).count() >= MAX_LIVE_PER_CUSTOMER);
+        admit(
+            request,
+            &Standing {
+                node: &self.tools.speaker.node,
+                now,
+                not_before: self.rules.first_start_s.max(now.saturating_sub(self.rules.catch_up_s)),
+                offered: self.is_offered(request.kind),
+                open: self.is_open(),
+                queue_full: crowded || self.queue.len() >= self.rules.max_queued || !self.has_room(),
+                over_rate: self.rates.is_over(&request.customer, Purpose::Job, round.now_ms),
+                cancelled: round.withdrawn.contains(request.id.as_bytes()),
+            },
+        )
+    }
+
+    fn is_offered(&self, kind: u16) -> bool {
+        self.offered.contains(&kind) && (self.rules.kinds.is_empty() || self.rules.kinds.contains(&kind))
+    }
+
+    fn has_room(&self) -> bool {
+        self.tools.room.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// A request that cannot be read is answered only where it names this node.
+    fn malformed(&self, event: &Event, error: &ParseError) -> Verdict {
+        let named = request::providers(event).contains(&self.tools.speaker.node);
+        if named && self.is_open() { Verdict::Refuse { reason: error.to_string() } } else { Verdict::Ignore }
+    }
+
+    /// Even refusals have a limit: beyond it there is silence.
+    fn within_refusals(&mut self, round: &Round, event: &Event, verdict: Verdict) -> Verdict {
+        if !matches!(verdict, Verdict::Refuse { .. }) {
+            return verdict;
+        }
+        if self.rates.is_over(&event.pubkey, Purpose::Refusal, round.now_ms) || !self.has_room() {
+            return Verdict::Ignore;
+        }
+        self.rates.count(&event.pubkey, Purpose::Refusal, round.now_ms);
+        verdict
+    }
+
+    fn order(&self, event: &Event, parsed: Result<JobRequest, ParseError>, came_by: Option<RelayUrl>) -> Order {
+        let kind = event.kind.as_u16();
+        let audience = self.people.audience(&event.pubkey);
+        let sealed = request::is_encrypted(event).then(|| request::cipher_of(&event.content));
+        let (work, relays) = match parsed {
+            Ok(r) => (Work::Job { kind, inputs: r.inputs, params: r.params, output: r.output }, r.relays),
+            Err(_) => (Work::Job { kind, inputs: vec![], params: vec![], output: None }, vec![]),
+        };
+        Order {
+            id: event.id.into(),
+            work,
+            audience,
+            origin: Origin::Nostr { request: Box::new(event.clone()), cipher: sealed, relays, came_by },
+        }
+    }
+
+    /// Kind 5: stops the customer's own job, or is remembered until it comes.
+    fn taken_back(&mut self, round: &mut Round, event: &Event) {
+        if self.rates.is_over(&event.pubkey, Purpose::Message, round.now_ms) {
+            return self.tools.metrics.dropped("over_rate");
+        }
+        self.rates.count(&event.pubkey, Purpose::Message, round.now_ms);
+        let ids: Vec<EventId> = event.tags.event_ids().take(MAX_WITHDRAWN).copied().collect();
+        for id in ids {
+            let job = JobId::from(id);
+            let theirs = self.live.get(&job).map(|l| l.order.customer() == Some(event.pubkey));
+            match theirs {
+                Some(true) => self.apply(round, job, Input::Cancelled),
+                Some(false) => {}
+                None => round.stamp.withdrawn.push((id.to_bytes(), event.pubkey.to_hex())),
+            }
+        }
+    }
+
+    fn message(&mut self, round: &mut Round, message: &DirectMessage, came_by: Option<RelayUrl>) {
+        let now = round.now_ms / 1000;
+        let back_s = self.rules.catch_up_s.max(MESSAGES_BACK_S);
+        let too_old = message.created_at < self.rules.first_start_s.max(now.saturating_sub(back_s));
+        let own = message.author == self.tools.speaker.node;
+        if own || too_old || !round.is_new(message.id.to_bytes()) || !self.is_open_for_talk() {
+            return self.tools.metrics.dropped("duplicate");
+        }
+        if self.rates.is_over(&message.author, Purpose::Message, round.now_ms) {
+            return self.tools.metrics.dropped("over_rate");
+        }
+        self.rates.count(&message.author, Purpose::Message, round.now_ms);
+        let claimed = self.claim(message);
+        let audience = self.people.audience(&message.author);
+        let Some(work) = self.work_for(round, message, audience, claimed) else {
+            return self.tools.metrics.dropped("stranger");
+        };
+        let order = Order {
+            id: message.id.into(),
+            work,
+            audience,
+            origin: Origin::Message { author: message.author, came_by },
+        };
+        self.begin(
+            round,
+            order,
+            Input::Requested { verdict: Verdict::Accept, needs_inputs: false, expires_at_ms: None },
+        );
+    }
+
+    fn is_open_for_talk(&self) -> bool {
+        // A superseded install leaves the talk to the one that speaks for the passport now.
+        !self.tools.passport.is_superseded()
+    }
+
+    fn work_for(
+        &mut self,
+        round: &mut Round,
+        message: &DirectMessage,
+        audience: Audience,
+        claimed: bool,
+    ) -> Option<Work> {
+        if claimed {
+            return Some(Work::Welcome);
+        }
+        // Somebody in a crisis is heard whoever they are, and however often they write.
+        if audience.is_known() || self.tools.conscience.check(&message.text).is_some() {
+            return Some(Work::Talk { text: message.text.clone() });
+        }
+        let greeted = self.greeted.get(&message.author).is_some_and(|at| at + GREET_EVERY_MS > round.now_ms);
+        if greeted || self.greeted.len() >= MAX_GREETED || !self.has_room() {
+            return None;
+        }
+        self.greeted.insert(message.author, round.now_ms);
+        round.stamp.greeted.push(message.author.to_hex());
+        Some(Work::Greet)
+    }
+
+    /// The first message that carries the claim code makes its sender the owner.
+    fn claim(&mut self, message: &DirectMessage) -> bool {
+        let Some(code) = self.people.claim.clone() else { return false };
+        let letters =
+            |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        if self.people.owner.is_some() || !letters(&message.text).contains(&letters(&code)) {
+            return false;
+        }
+        self.people.claim = None;
+        self.people.owner = Some(message.author);
+        self.tools.new_owner(&self.people);
+        true
+    }
+
+    pub(super) fn submitted(
+        &mut self,
+        round: &mut Round,
+        order: Order,
+        listener: mpsc::Sender<Heard>,
+    ) -> Result<JobId, String> {
+        if let Work::Job { kind, .. } = order.work
+            && !self.tools.workshop.kinds_for(Audience::Owner).contains(&kind)
+        {
+            return Err(format!("kind {kind} cannot be done here now; `timmy status` lists what can"));
+        }
+        if self.queue.len() >= self.rules.max_queued {
+            return Err("the queue is full; try again when `timmy job list` is shorter".to_owned());
+        }
+        let requested =
+            Input::Requested { verdict: Verdict::Accept, needs_inputs: order.needs_inputs(), expires_at_ms: None };
+        let id = self.begin(round, order, requested);
+        if let Some(live) = self.live.get_mut(&id) {
+            live.listeners.push(listener);
+        }
+        Ok(id)
+    }
+}

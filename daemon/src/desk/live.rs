@@ -1,0 +1,131 @@
+//! A job in memory: its machine and what belongs to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bots::TaskInput;
+use nips::job::{Effect, Input, JobId, Machine, State};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::order::Order;
+use super::round::Round;
+use super::{Desk, Heard};
+use crate::journal::Step;
+
+/// A job that is not finished.
+pub struct Live {
+    pub order: Arc<Order>,
+    pub machine: Machine,
+    pub steps: u32,
+    /// Stops its worker.
+    pub cancel: CancellationToken,
+    /// Looked-up inputs.
+    pub resolved: Option<Arc<Vec<TaskInput>>>,
+    /// Who waits on this machine.
+    pub listeners: Vec<mpsc::Sender<Heard>>,
+    /// Words still in the outbox: event id and target.
+    pub targets: BTreeSet<([u8; 32], String)>,
+    /// The answer or the reason, for listeners.
+    pub answer: Option<(String, Option<String>)>,
+}
+
+impl Live {
+    /// A job that nothing has happened to.
+    pub fn new(order: Order) -> Self {
+        Self {
+            order: Arc::new(order),
+            machine: Machine::new(),
+            steps: 0,
+            cancel: CancellationToken::new(),
+            resolved: None,
+            listeners: vec![],
+            targets: BTreeSet::new(),
+            answer: None,
+        }
+    }
+
+    /// A job as the journal has it.
+    pub fn replayed(order: Order, inputs: &[(u64, Input)]) -> Self {
+        let machine = Machine::replay(inputs.iter().map(|(at, input)| (*at, input)));
+        Self { machine, steps: u32::try_from(inputs.len()).unwrap_or(u32::MAX), ..Self::new(order) }
+    }
+
+    fn note_answer(&mut self, input: &Input) {
+        match input {
+            Input::Produced { output, model, .. } => self.answer = Some((output.clone(), model.clone())),
+            Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } => {
+                self.answer = Some((reason.clone(), None))
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Desk {
+    /// Lets the machine of `id` handle `input`: the step and the effects go into the round.
+    pub(super) fn apply(&mut self, round: &mut Round, id: JobId, input: Input) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let before = live.machine.state();
+        let effects = live.machine.handle(&input, round.now_ms);
+        if effects.is_empty() && matches!(input, Input::Tick) {
+            return;
+        }
+        live.note_answer(&input);
+        let state = live.machine.state();
+        if state != before {
+            self.tools.metrics.job_state(state);
+        }
+        round.stamp.steps.push(Step {
+            job: id,
+            step: live.steps,
+            at_ms: round.now_ms,
+            input,
+            state: state.as_str(),
+            done: live.machine.is_done(),
+        });
+        live.steps += 1;
+        for effect in effects {
+            self.note_effect(round, id, effect);
+        }
+    }
+
+    /// Effects on the desk's own memory happen at once; those that leave it wait for the commit.
+    fn note_effect(&mut self, round: &mut Round, id: JobId, effect: Effect) {
+        match effect {
+            Effect::Enqueue { .. } => self.queue.push_back(id),
+            Effect::Abort { .. } => {
+                self.queue.retain(|queued| *queued != id);
+                if let Some(live) = self.live.get(&id) {
+                    live.cancel.cancel();
+                }
+            }
+            Effect::WakeAt { at_ms } => {
+                self.timers.insert((at_ms, id));
+            }
+            Effect::Publish if self.nothing_to_send(id) => self.apply(round, id, Input::Settled),
+            Effect::Resolve | Effect::SayResult { .. } | Effect::SayError { .. } | Effect::Publish | Effect::Finish => {
+                round.effects.push((id, effect));
+            }
+        }
+    }
+
+    fn nothing_to_send(&self, id: JobId) -> bool {
+        self.live.get(&id).is_some_and(|l| l.targets.is_empty() && l.machine.state() == State::Delivered)
+    }
+
+    /// Gives waiting jobs to free workers; their start is part of this round.
+    pub(super) fn fill_slots(&mut self, round: &mut Round) {
+        while self.running < self.rules.max_running {
+            let Some(id) = self.queue.pop_front() else { return };
+            let Some(live) = self.live.get(&id) else { continue };
+            let attempt = live.machine.attempt();
+            if live.machine.state() != State::Assigned {
+                continue;
+            }
+            self.apply(round, id, Input::Started { attempt });
+            round.starts.push((id, attempt));
+            self.running += 1;
+        }
+    }
+}

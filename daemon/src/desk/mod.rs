@@ -1,0 +1,415 @@
+//! The desk: the one loop that turns inputs into effects.
+//!
+//! ```text
+//!  doors ─► messages ─► round ─► journal (one transaction) ─► effects ─► workers, speaker, outbox
+//!                         ▲                                                   │
+//!                         └───────────────── messages ◄───────────────────────┘
+//! ```
+//!
+//! A round takes what waits (at most [`ROUND`] messages), lets the machines decide, writes everything down in one transaction
+//! and only then acts. Recovery: crashed before the commit, the doors bring the inputs again (the embedded relay by its
+//! sequence number, outside relays by their cursors); crashed after it, the journal's open jobs are restarted at the next start.
+
+mod doors;
+mod intake;
+mod live;
+mod open;
+pub mod order;
+mod rates;
+mod round;
+pub mod speaker;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bots::{Conscience, NodeFacts, Workshop};
+use nips::job::{Input, JobId, State};
+use nips::{Audience, DirectMessage, JobRequest};
+use nostr::{Event, PublicKey, RelayUrl};
+use relay::{Incoming, Outbox, Pool, Server, Settled};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::journal::{Arrival, Journal, JournalError, Word, now_ms};
+use crate::metrics::Metrics;
+use crate::passport::PassportWatch;
+use live::Live;
+use order::Order;
+use rates::Rates;
+use round::Round;
+use speaker::Speaker;
+
+pub use doors::{follow_pool, follow_relay};
+
+/// Messages that may wait for the desk; doors wait behind it.
+const QUEUE: usize = 2048;
+/// Messages that one round takes.
+const ROUND: usize = 256;
+/// How long the desk waits before it tries a failed write again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A message for the desk.
+pub enum Message {
+    /// A verified event came in by a relay.
+    Arrived(Arrived),
+    /// The embedded relay has been followed up to here.
+    Followed(u64),
+    /// A sealed event was opened.
+    Opened {
+        /// Id of the sealed event.
+        id: [u8; 32],
+        /// What was in it.
+        content: Opened,
+    },
+    /// Somebody on this machine asks.
+    Submitted {
+        /// What.
+        order: Box<Order>,
+        /// Hears how it goes.
+        listener: mpsc::Sender<Heard>,
+        /// The job's id, or why it is not taken.
+        reply: oneshot::Sender<Result<JobId, String>>,
+    },
+    /// Something happened to a job.
+    Happened(Happened),
+    /// A worker wrote more of an answer.
+    Progress(JobId, String),
+    /// The outbox is done with a target.
+    Settled(Settled),
+    /// The owner cancels a job.
+    Cancel(JobId, oneshot::Sender<bool>),
+    /// What can be done now.
+    Offered(BTreeSet<u16>),
+}
+
+/// An event at a door.
+pub struct Arrived {
+    /// The event, verified.
+    pub event: Arc<Event>,
+    /// The outside relay it came by.
+    pub came_by: Option<RelayUrl>,
+    /// Dropped when the event is in the journal: then the pool's cursor may pass it.
+    pub hold: Option<Incoming>,
+}
+
+/// What was in a sealed event.
+pub enum Opened {
+    /// Somebody wrote to us.
+    Message(DirectMessage, Option<RelayUrl>),
+    /// An encrypted job request.
+    Job(Box<Event>, Result<Box<JobRequest>, nips::job::ParseError>, Option<RelayUrl>),
+    /// Nothing to act on.
+    Dropped,
+}
+
+/// Something that happened to a job.
+pub struct Happened {
+    /// Whose.
+    pub job: JobId,
+    /// What, in order.
+    pub inputs: Vec<Input>,
+    /// Signed events that go with them.
+    pub words: Vec<Word>,
+    /// A worker is free again.
+    pub frees: bool,
+    /// Looked-up inputs.
+    pub resolved: Option<Vec<bots::TaskInput>>,
+}
+
+impl Happened {
+    fn new(job: JobId, inputs: Vec<Input>) -> Self {
+        Self { job, inputs, words: vec![], frees: false, resolved: None }
+    }
+}
+
+/// What somebody on this machine hears of a job.
+#[derive(Debug, Clone)]
+pub enum Heard {
+    /// The answer so far.
+    Partial(String),
+    /// The end.
+    Done {
+        /// Where the job stands.
+        state: State,
+        /// The answer, or the reason why there is none.
+        output: String,
+        /// The model that wrote it.
+        model: Option<String>,
+    },
+}
+
+/// Everything that the desk works with.
+pub struct Tools {
+    /// The journal.
+    pub journal: Journal,
+    /// The embedded relay.
+    pub server: Server,
+    /// Outside relays.
+    pub pool: Pool,
+    /// What is signed and still has to go out.
+    pub outbox: Outbox,
+    /// Writes and signs.
+    pub speaker: Speaker,
+    /// The workers.
+    pub workshop: Arc<Workshop>,
+    /// Reads every message first.
+    pub conscience: Conscience,
+    /// The owner's country, for crisis lines.
+    pub country: Option<String>,
+    /// The owner hears of a crisis.
+    pub tell_owner: bool,
+    /// What the agent says of itself.
+    pub facts: NodeFacts,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Everything that runs.
+    pub tracker: TaskTracker,
+    /// Ends everything.
+    pub cancel: CancellationToken,
+    /// Which install speaks for the passport.
+    pub passport: PassportWatch,
+    /// Jobs are taken at all (`[dvm] enabled`).
+    pub jobs_enabled: bool,
+    /// Sealed events opened at a time.
+    pub openers: Arc<Semaphore>,
+    /// Who is who; changes when somebody claims the node.
+    pub people: RwLock<People>,
+    /// Strangers are served: false when the disk is nearly full.
+    pub room: Arc<AtomicBool>,
+}
+
+impl Tools {
+    /// The owner, if there is one.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).owner
+    }
+
+    /// Keeps that `owner` claimed the node.
+    fn new_owner(self: &Arc<Self>, people: &People) {
+        self.server.set_people(people.known());
+        self.people.write().unwrap_or_else(PoisonError::into_inner).clone_from(people);
+        let (tools, owner) = (Arc::clone(self), people.owner);
+        self.tracker.spawn(async move {
+            let Some(owner) = owner else { return };
+            match tools.journal.set_meta(OWNER_KEY, owner.to_hex()).await {
+                Ok(()) => tracing::info!("the node has an owner now"),
+                Err(error) => {
+                    tracing::error!(%error, "the owner could not be written down; name owner.npub in the configuration")
+                }
+            }
+        });
+    }
+}
+
+/// Under which name the journal keeps an owner who claimed the node.
+pub const OWNER_KEY: &str = "owner";
+
+/// Numbers of the configuration that the desk keeps to.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Workers at once.
+    pub max_running: usize,
+    /// Jobs waiting.
+    pub max_queued: usize,
+    /// For each customer.
+    pub jobs_per_author_per_min: u32,
+    /// How far back requests are answered, seconds.
+    pub catch_up_s: u64,
+    /// Nothing from before the journal's first start is answered, Unix seconds.
+    pub first_start_s: u64,
+    /// The owner's choice of kinds; empty = all.
+    pub kinds: BTreeSet<u16>,
+}
+
+/// Who is who, as the owner said.
+#[derive(Debug, Clone, Default)]
+pub struct People {
+    /// The owner.
+    pub owner: Option<PublicKey>,
+    /// Others who may talk.
+    pub allowed: BTreeSet<PublicKey>,
+    /// Makes its sender the owner, once.
+    pub claim: Option<String>,
+}
+
+impl People {
+    /// Who `key` is.
+    pub fn audience(&self, key: &PublicKey) -> Audience {
+        if self.owner.as_ref() == Some(key) {
+            Audience::Owner
+        } else if self.allowed.contains(key) {
+            Audience::Person(*key)
+        } else {
+            Audience::Stranger
+        }
+    }
+
+    /// Everybody who is known.
+    pub fn known(&self) -> BTreeSet<PublicKey> {
+        self.allowed.iter().copied().chain(self.owner).collect()
+    }
+}
+
+/// A handle for those who bring messages.
+#[derive(Clone)]
+pub struct DeskHandle(mpsc::Sender<Message>);
+
+impl DeskHandle {
+    /// Brings a message; false when the desk is gone.
+    pub async fn send(&self, message: Message) -> bool {
+        self.0.send(message).await.is_ok()
+    }
+
+    /// Brings a local order and waits until it is in the journal.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn submit(&self, order: Order, listener: mpsc::Sender<Heard>) -> Result<JobId, String> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Submitted { order: Box::new(order), listener, reply };
+        let gone = || "the node is shutting down".to_owned();
+        if !self.send(message).await {
+            return Err(gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// The desk.
+pub struct Desk {
+    tools: Arc<Tools>,
+    rules: Rules,
+    people: People,
+    handle: DeskHandle,
+    inbox: mpsc::Receiver<Message>,
+    live: BTreeMap<JobId, Live>,
+    queue: VecDeque<JobId>,
+    running: usize,
+    timers: BTreeSet<(u64, JobId)>,
+    /// Which job said a word that is still in the outbox.
+    spoken: HashMap<[u8; 32], JobId>,
+    rates: Rates,
+    /// Strangers who got their line, and when.
+    greeted: HashMap<PublicKey, u64>,
+    offered: BTreeSet<u16>,
+    followed: u64,
+    written_sequence: u64,
+}
+
+impl Desk {
+    /// Opens the desk; nothing happens before [`Desk::run`].
+    pub fn new(tools: Arc<Tools>, rules: Rules) -> (Self, DeskHandle) {
+        let people = tools.people.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (sender, inbox) = mpsc::channel(QUEUE);
+        let handle = DeskHandle(sender);
+        let rates = Rates::new(rules.jobs_per_author_per_min);
+        let desk = Self {
+            tools,
+            rules,
+            people,
+            handle: handle.clone(),
+            inbox,
+            live: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            timers: BTreeSet::new(),
+            spoken: HashMap::new(),
+            rates,
+            greeted: HashMap::new(),
+            offered: BTreeSet::new(),
+            followed: 0,
+            written_sequence: 0,
+        };
+        (desk, handle)
+    }
+
+    /// Takes up what the journal has open.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recover(&mut self) -> Result<usize, JournalError> {
+        let open = self.tools.journal.open_jobs().await?;
+        let count = open.len();
+        self.greeted = self.tools.journal.greeted().await?.into_iter().collect();
+        self.offered = self.tools.workshop.offered_kinds();
+        let mut round = Round::new(now_ms());
+        for (row, inputs) in open {
+            match serde_json::from_str::<Order>(&row.order) {
+                Ok(order) => self.take_up(&mut round, order, &inputs).await?,
+                Err(error) => {
+                    tracing::error!(job = %row.id, %error, "a job in the journal cannot be read; it is left alone")
+                }
+            }
+        }
+        for arrival in self.tools.journal.inbox().await? {
+            round.opens.push(arrival);
+        }
+        self.finish(round).await;
+        Ok(count)
+    }
+
+    async fn take_up(&mut self, round: &mut Round, order: Order, inputs: &[(u64, Input)]) -> Result<(), JournalError> {
+        let id = order.id;
+        let mut live = Live::replayed(order, inputs);
+        for (event, target) in self.tools.journal.pending_targets(id).await? {
+            self.spoken.insert(event, id);
+            live.targets.insert((event, target));
+        }
+        self.live.insert(id, live);
+        self.apply(round, id, Input::Restarted);
+        Ok(())
+    }
+
+    /// Works until `cancel`, then lets the workers stop and writes down where they stopped.
+    pub async fn run(mut self) {
+        let mut messages = Vec::with_capacity(ROUND);
+        let cancel = self.tools.cancel.clone();
+        loop {
+            let wait = self.next_timer();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                count = self.inbox.recv_many(&mut messages, ROUND) => if count == 0 { break },
+                () = tokio::time::sleep(wait) => {}
+            }
+            self.round(messages.drain(..).collect()).await;
+        }
+        self.drain().await;
+    }
+
+    fn next_timer(&self) -> Duration {
+        const IDLE: Duration = Duration::from_secs(60);
+        self.timers.first().map_or(IDLE, |(at, _)| Duration::from_millis(at.saturating_sub(now_ms())).min(IDLE))
+    }
+
+    /// Ends in order: running work is put back into the queue of the next start.
+    async fn drain(mut self) {
+        for live in self.live.values() {
+            live.cancel.cancel();
+        }
+        let deadline = tokio::time::sleep(Duration::from_secs(3));
+        tokio::pin!(deadline);
+        while self.running > 0 {
+            let message = tokio::select! {
+                () = &mut deadline => break,
+                message = self.inbox.recv() => message,
+            };
+            match message {
+                Some(message @ Message::Happened(_)) => self.round(vec![message]).await,
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.tools.jobs_enabled && !self.tools.passport.is_superseded()
+    }
+}
+
+/// The arrivals that a round wants opened.
+pub(crate) type Opens = Vec<Arrival>;

@@ -1,0 +1,121 @@
+//! What is asked of the node, whichever door it came by.
+
+use nips::Audience;
+use nips::job::{Cipher, JobId, Source};
+use nostr::{Event, PublicKey, RelayUrl};
+use serde::{Deserialize, Serialize};
+
+/// The kind under which a conversation stands in the journal (NIP-17 chat).
+pub const TALK_KIND: u16 = nips::dm::CHAT_KIND;
+
+/// One order: what to do, for whom, and how to answer. The job machine never sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Order {
+    /// Its id.
+    pub id: JobId,
+    /// What to do.
+    pub work: Work,
+    /// For whom.
+    pub audience: Audience,
+    /// The door, and how to answer.
+    pub origin: Origin,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// A job of NIP-90.
+    Job {
+        /// 5000–5999.
+        kind: u16,
+        /// What to work on.
+        inputs: Vec<Source>,
+        /// Parameters.
+        params: Vec<(String, String)>,
+        /// Wanted MIME type.
+        output: Option<String>,
+    },
+    /// A message to the agent.
+    Talk {
+        /// What was said.
+        text: String,
+    },
+    /// The polite line to a stranger, at most one a day.
+    Greet,
+    /// The new owner is welcomed.
+    Welcome,
+}
+
+/// Where an order came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "door", rename_all = "snake_case")]
+pub enum Origin {
+    /// A NIP-90 request.
+    Nostr {
+        /// The request as it came.
+        request: Box<Event>,
+        /// How it was encrypted.
+        cipher: Option<Cipher>,
+        /// Where the customer wants the answer.
+        relays: Vec<RelayUrl>,
+        /// The outside relay it came by.
+        came_by: Option<RelayUrl>,
+    },
+    /// A NIP-17 message.
+    Message {
+        /// Who wrote it.
+        author: PublicKey,
+        /// The outside relay it came by.
+        came_by: Option<RelayUrl>,
+    },
+    /// The command line or the HTTP API.
+    Local,
+}
+
+impl Order {
+    /// The kind under which it stands in the journal.
+    pub const fn kind(&self) -> u16 {
+        match self.work {
+            Work::Job { kind, .. } => kind,
+            Work::Talk { .. } | Work::Greet | Work::Welcome => TALK_KIND,
+        }
+    }
+
+    /// Who asks, where it is a Nostr key.
+    pub fn customer(&self) -> Option<PublicKey> {
+        match &self.origin {
+            Origin::Nostr { request, .. } => Some(request.pubkey),
+            Origin::Message { author, .. } => Some(*author),
+            Origin::Local => None,
+        }
+    }
+
+    /// True when some input is an event or another job's result, which must be looked up first.
+    pub fn needs_inputs(&self) -> bool {
+        match &self.work {
+            Work::Job { inputs, .. } => inputs.iter().any(|i| matches!(i, Source::Event { .. } | Source::Job { .. })),
+            Work::Talk { .. } | Work::Greet | Work::Welcome => false,
+        }
+    }
+
+    /// When nobody wants it any more, Unix ms (NIP-40).
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        match &self.origin {
+            Origin::Nostr { request, .. } => request.tags.expiration().map(|t| t.as_secs().saturating_mul(1000)),
+            Origin::Message { .. } | Origin::Local => None,
+        }
+    }
+
+    /// The words in it that a person may have written: what the conscience reads.
+    pub fn words(&self) -> String {
+        match &self.work {
+            Work::Job { inputs, params, .. } => {
+                let texts = inputs.iter().filter_map(|i| if let Source::Text(t) = i { Some(t.as_str()) } else { None });
+                texts.chain(params.iter().map(|(_, v)| v.as_str())).collect::<Vec<_>>().join("\n")
+            }
+            Work::Talk { text } => text.clone(),
+            Work::Greet | Work::Welcome => String::new(),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Writes, encrypts and signs what is said, and decides where it goes. An encrypted request never gets a clear word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nips::dm;
+use nips::identity;
+use nips::job::JobId;
+use nips::job::reply::{self, Feedback, MAX_SEALED_BYTES, Status};
+use nostr::{Event, Filter, JsonUtil, Keys, Kind, NostrSigner, PublicKey, RelayUrl, SignerError, UnsignedEvent};
+use relay::{Pool, Server, Target};
+
+use super::order::{Order, Origin};
+use crate::journal::Word;
+
+/// How long a result is sent again to relays that the owner configured, seconds.
+const DEADLINE_S: u64 = 3 * 24 * 3600;
+/// The same for relays that a stranger named.
+const HINTED_DEADLINE_S: u64 = 24 * 3600;
+/// Relays that one order's answer goes to.
+const MAX_TARGETS: usize = 12;
+/// How long a look-up of somebody's relays may take.
+const LOOKUP: Duration = Duration::from_secs(4);
+
+/// What cannot be said.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeakError {
+    /// The signer does not sign or encrypt.
+    #[error("the signer did not answer: {0}")]
+    Signer(#[from] SignerError),
+    /// The text does not fit into an encrypted event.
+    #[error("the answer is larger than an encrypted event may be")]
+    TooLarge,
+}
+
+/// Says things in the node's name.
+#[derive(Clone)]
+pub struct Speaker {
+    /// The passport.
+    pub node: PublicKey,
+    /// Holds the key.
+    pub signer: Arc<dyn NostrSigner>,
+    /// The embedded relay.
+    pub server: Server,
+    /// Outside relays.
+    pub pool: Pool,
+    /// The owner's outside relays.
+    pub configured: Vec<RelayUrl>,
+    /// Where others find our events, for hints.
+    pub hint: Option<RelayUrl>,
+}
+
+impl Speaker {
+    /// The answer to `order`, signed, with its targets. Nothing for the local door: its listeners hear it from the desk.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn result(&self, order: &Order, output: &str, at_ms: u64) -> Result<Vec<Word>, SpeakError> {
+        match &order.origin {
+            Origin::Nostr { request, cipher, .. } => {
+                let unsigned = match cipher {
+                    None => reply::result(self.node, request, self.hint(), output, at_ms / 1000),
+                    Some(_) => {
+                        let sealed = self.seal_for(&request.pubkey, output).await?;
+                        reply::sealed_result(self.node, request, self.hint(), &sealed, at_ms / 1000)
+                    }
+                };
+                Ok(vec![self.word(order, unsigned, at_ms).await?])
+            }
+            Origin::Message { author, came_by } => {
+                self.message(Some(order.id), author, came_by.as_ref(), output, at_ms).await
+            }
+            Origin::Local => Ok(vec![]),
+        }
+    }
+
+    /// The reason why there is no answer.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn error(&self, order: &Order, reason: &str, at_ms: u64) -> Result<Vec<Word>, SpeakError> {
+        match &order.origin {
+            Origin::Nostr { .. } => {
+                let word = Feedback {
+                    status: Status::Error,
+                    message: Some(reason.to_owned()),
+                    content: String::new(),
+                    expires_at: None,
+                };
+                let unsigned = self.feedback(order, &word, at_ms).await?;
+                match unsigned {
+                    Some(unsigned) => Ok(vec![self.word(order, unsigned, at_ms).await?]),
+                    None => Ok(vec![]),
+                }
+            }
+            Origin::Message { author, came_by } => {
+                let text = format!("I could not answer that: {reason}.");
+                self.message(Some(order.id), author, came_by.as_ref(), &text, at_ms).await
+            }
+            Origin::Local => Ok(vec![]),
+        }
+    }
+
+    /// Feedback that is worth something only now (`processing`, `partial`): sent once, never outboxed.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn passing_word(&self, order: &Order, feedback: &Feedback, at_ms: u64) -> Result<(), SpeakError> {
+        let Some(unsigned) = self.feedback(order, feedback, at_ms).await? else { return Ok(()) };
+        let event = self.signer.sign_event(unsigned).await?;
+        for target in self.targets(order) {
+            match target {
+                Target::Local => {
+                    if let Err(error) = self.server.publish(event.clone()).await {
+                        tracing::debug!(%error, "a passing word was not stored");
+                    }
+                }
+                Target::Relay(url) => {
+                    let reply = self.pool.publish(&url, &event, LOOKUP).await;
+                    tracing::debug!(relay = %url, ?reply, "a passing word");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn feedback(&self, order: &Order, word: &Feedback, at_ms: u64) -> Result<Option<UnsignedEvent>, SpeakError> {
+        let Origin::Nostr { request, cipher, .. } = &order.origin else { return Ok(None) };
+        let at = at_ms / 1000;
+        Ok(Some(match cipher {
+            None => reply::feedback(self.node, request, self.hint(), word, at),
+            Some(_) => {
+                let sealed = self.seal_for(&request.pubkey, &reply::sealed_feedback_payload(word)).await?;
+                reply::sealed_feedback(self.node, request, self.hint(), word, &sealed, at)
+            }
+        }))
+    }
+
+    async fn seal_for(&self, reader: &PublicKey, text: &str) -> Result<String, SpeakError> {
+        if text.len() > MAX_SEALED_BYTES {
+            return Err(SpeakError::TooLarge);
+        }
+        Ok(self.signer.nip44_encrypt(reader, text).await?)
+    }
+
+    async fn word(&self, order: &Order, unsigned: UnsignedEvent, at_ms: u64) -> Result<Word, SpeakError> {
+        let event = self.signer.sign_event(unsigned).await?;
+        let targets = self.targets(order);
+        Ok(word(Some(order.id), &event, targets.into_iter().map(|t| self.with_deadline(t, at_ms)).collect()))
+    }
+
+    fn with_deadline(&self, target: Target, at_ms: u64) -> (Target, u64) {
+        let known = match &target {
+            Target::Local => true,
+            Target::Relay(url) => self.configured.contains(url),
+        };
+        (target, at_ms / 1000 + if known { DEADLINE_S } else { HINTED_DEADLINE_S })
+    }
+
+    /// Our own relay, those that the request names, the one it came by; the owner's relays where it names none.
+    fn targets(&self, order: &Order) -> Vec<Target> {
+        let Origin::Nostr { relays, came_by, .. } = &order.origin else { return vec![Target::Local] };
+        let fallback = if relays.is_empty() { self.configured.as_slice() } else { &[] };
+        self.distinct(relays.iter().chain(came_by).chain(fallback))
+    }
+
+    fn distinct<'a>(&self, relays: impl IntoIterator<Item = &'a RelayUrl>) -> Vec<Target> {
+        let mut targets = vec![Target::Local];
+        for url in relays {
+            let target = Target::Relay(url.clone());
+            // Our own address named by a customer is our own relay.
+            if Some(url) != self.hint.as_ref() && !targets.contains(&target) && targets.len() < MAX_TARGETS {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
+    /// A direct message: one wrap for its reader, one for ourselves (NIP-17).
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn message(
+        &self,
+        order: Option<JobId>,
+        to: &PublicKey,
+        came_by: Option<&RelayUrl>,
+        text: &str,
+        at_ms: u64,
+    ) -> Result<Vec<Word>, SpeakError> {
+        let at = at_ms / 1000;
+        let reply_to = order.map(|id| nostr::EventId::from_byte_array(*id.as_bytes()));
+        let rumor = dm::rumor(self.node, to, &shorten(text), reply_to, at);
+        let theirs = self.dm_relays(to, came_by).await;
+        let mut words = Vec::new();
+        for (reader, relays) in [(to, theirs), (&self.node, self.configured.clone())] {
+            let sealed = self.seal_for(reader, &rumor.as_json()).await?;
+            let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
+            let seal = self.signer.sign_event(dm::seal(self.node, &sealed, date)).await?;
+            let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
+            let wrap = dm::wrap(&seal, reader, &Keys::generate(), date, &mut nostr::secp256k1::rand::rngs::OsRng)
+                .map_err(|_| SpeakError::TooLarge)?;
+            let targets = self.distinct(&relays).into_iter().map(|t| self.with_deadline(t, at_ms)).collect();
+            words.push(word(order, &wrap, targets));
+        }
+        Ok(words)
+    }
+
+    /// Where `to` reads messages: their 10050, from our relay or the owner's relays.
+    async fn dm_relays(&self, to: &PublicKey, came_by: Option<&RelayUrl>) -> Vec<RelayUrl> {
+        let filter = Filter::new().author(*to).kind(Kind::from_u16(identity::DM_RELAYS_KIND)).limit(1);
+        let mut lists = self.server.query(vec![filter.clone()]).await.unwrap_or_default();
+        if lists.is_empty() {
+            let asked = self.configured.iter().map(|url| self.pool.fetch(url, vec![filter.clone()], LOOKUP));
+            let found = futures_util::future::join_all(asked).await;
+            lists.extend(found.into_iter().flatten().flatten());
+        }
+        let newest = lists.iter().max_by_key(|e| e.created_at);
+        let listed = newest.map(|e| identity::dm_relays(e, nips::job::request::MAX_RELAYS)).unwrap_or_default();
+        dm::reply_relays(listed, came_by.cloned())
+    }
+
+    fn hint(&self) -> Option<&str> {
+        self.hint.as_ref().map(RelayUrl::as_str_without_trailing_slash)
+    }
+}
+
+/// A signed event with its targets, for the journal.
+pub fn word(job: Option<JobId>, event: &Event, targets: Vec<(Target, u64)>) -> Word {
+    Word {
+        id: event.id.to_bytes(),
+        job,
+        event: event.as_json(),
+        targets: targets.into_iter().map(|(target, deadline)| (target.to_string(), deadline)).collect(),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const MARK: &str = "\n[…]";
+    if text.len() <= dm::MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let mut end = dm::MAX_TEXT_BYTES - MARK.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{MARK}", &text[..end])
+}

@@ -1,0 +1,237 @@
+//! Health in a screen: `timmy status`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+use relay::outbox::OutboxStore;
+use relay::pool::{Link, Role};
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+
+/// Something that the owner should know, with its cure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// A stable word.
+    pub code: String,
+    /// `error` wakes the owner, `warning` is for the morning.
+    pub severity: String,
+    /// What is the matter.
+    pub message: String,
+    /// What to do.
+    pub cure: String,
+}
+
+/// The state of a model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// The owner's name of it.
+    pub name: String,
+    /// It answers; none before the first look.
+    pub reachable: Option<bool>,
+    /// Why the last call failed.
+    pub last_error: Option<String>,
+    /// Tokens of strangers today.
+    pub stranger_tokens_today: u64,
+}
+
+/// The state of an outside relay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its address.
+    pub url: String,
+    /// Named by the owner.
+    pub configured: bool,
+    /// `connected`, `connecting` or `waiting`.
+    pub state: String,
+    /// Why the last connection failed.
+    pub last_error: Option<String>,
+    /// Round trip of the last ping.
+    pub rtt_ms: Option<u64>,
+    /// Events it brought first.
+    pub events: u64,
+    /// Events of it that were dropped.
+    pub bad_events: u64,
+}
+
+/// What the outbox has for a relay.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// Still to be sent.
+    pub pending: u64,
+    /// Taken.
+    pub done: u64,
+    /// Finally refused.
+    pub refused: u64,
+    /// Given up.
+    pub expired: u64,
+}
+
+/// Everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The passport.
+    pub npub: String,
+    /// The install's libp2p name.
+    pub peer_id: String,
+    /// `name@domain`.
+    pub nip05: Option<String>,
+    /// This release.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// The owner's key.
+    pub owner: Option<String>,
+    /// `ws://…`
+    pub relay: String,
+    /// Job kinds that strangers are offered.
+    pub offered: Vec<u16>,
+    /// Jobs by state.
+    pub jobs: BTreeMap<String, u64>,
+    /// Workers at work.
+    pub running: u64,
+    /// Models in order.
+    pub models: Vec<ModelStatus>,
+    /// Outside relays.
+    pub relays: Vec<RelayStatus>,
+    /// The outbox by relay.
+    pub outbox: BTreeMap<String, OutboxStatus>,
+    /// Open connections of the embedded relay.
+    pub connections: u64,
+    /// Events that it has taken since the start.
+    pub events_stored: u64,
+    /// Last, each with its cure.
+    pub warnings: Vec<Warning>,
+}
+
+pub(crate) async fn gather(shared: &Shared) -> Result<Status> {
+    let tools = &shared.tools;
+    let stats = tools.server.stats();
+    let counts = tools.journal.counts().await?;
+    let outbox = counts.into_iter().map(|(target, c)| {
+        (target.to_string(), OutboxStatus { pending: c.pending, done: c.done, refused: c.refused, expired: c.expired })
+    });
+    let mut status = Status {
+        npub: shared.ready.npub.clone(),
+        peer_id: shared.ready.peer_id.clone(),
+        nip05: shared.identity.nip05(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: shared.started.elapsed().as_secs(),
+        owner: tools.owner().and_then(|k| nostr::ToBech32::to_bech32(&k).ok()),
+        relay: shared.ready.relay.clone(),
+        offered: if tools.jobs_enabled { tools.workshop.offered_kinds().into_iter().collect() } else { vec![] },
+        jobs: tools.journal.job_counts().await?,
+        running: tools.metrics.running(),
+        models: models(shared),
+        relays: relays(shared),
+        outbox: outbox.collect(),
+        connections: stats.connections,
+        events_stored: stats.stored,
+        warnings: vec![],
+    };
+    status.warnings = warnings(shared, &status);
+    Ok(status)
+}
+
+fn models(shared: &Shared) -> Vec<ModelStatus> {
+    let states = shared.tools.workshop.chain().states();
+    states
+        .into_iter()
+        .map(|m| ModelStatus {
+            name: m.name,
+            reachable: m.reachable,
+            last_error: m.last_error,
+            stranger_tokens_today: m.stranger_tokens_today,
+        })
+        .collect()
+}
+
+fn relays(shared: &Shared) -> Vec<RelayStatus> {
+    let states = shared.tools.pool.states();
+    states
+        .into_iter()
+        .map(|r| RelayStatus {
+            url: r.url.to_string(),
+            configured: r.role == Role::Configured,
+            state: match r.link {
+                Link::Connected => "connected",
+                Link::Connecting => "connecting",
+                Link::Waiting { .. } => "waiting",
+            }
+            .to_owned(),
+            last_error: r.last_error,
+            rtt_ms: r.rtt_ms,
+            events: r.events,
+            bad_events: r.bad_events,
+        })
+        .collect()
+}
+
+fn warning(severity: &str, code: &str, message: impl Into<String>, cure: impl Into<String>) -> Warning {
+    Warning { code: code.to_owned(), severity: severity.to_owned(), message: message.into(), cure: cure.into() }
+}
+
+fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
+    let tools = &shared.tools;
+    let mut all = Vec::new();
+    if tools.passport.is_superseded() {
+        all.push(warning(
+            "error",
+            "passport_elsewhere",
+            "another install of this node speaks for its passport (a restored backup that runs as well?); jobs and messages are left to it",
+            "stop one of the two; to make this one speak again: `timmy run --take-over`",
+        ));
+    }
+    if !tools.metrics.is_journal_ok() {
+        all.push(warning(
+            "error",
+            "journal_blocked",
+            "the journal cannot be written; nothing is taken in",
+            "free space on the data folder's disk",
+        ));
+    }
+    if !tools.room.load(Ordering::Relaxed) {
+        all.push(warning(
+            "error",
+            "disk_nearly_full",
+            "strangers are refused so that the journal has room",
+            "free space on the data folder's disk",
+        ));
+    }
+    for model in status.models.iter().filter(|m| m.reachable == Some(false)) {
+        let why = model.last_error.clone().unwrap_or_default();
+        all.push(warning(
+            "warning",
+            "model_down",
+            format!("model `{}` does not answer: {why}", model.name),
+            "start its server, or correct [[models]] base_url",
+        ));
+    }
+    for relay in status.relays.iter().filter(|r| r.configured && r.state == "waiting") {
+        let why = relay.last_error.clone().unwrap_or_default();
+        all.push(warning(
+            "warning",
+            "relay_down",
+            format!("{} cannot be reached: {why}", relay.url),
+            "it is tried again by itself; take it out of nostr.relays if it is gone",
+        ));
+    }
+    for (relay, o) in status.outbox.iter().filter(|(_, o)| o.refused > 0) {
+        all.push(warning(
+            "warning",
+            "outbox_refused",
+            format!("{relay} refused {} events for good", o.refused),
+            "`timmy job show ID` tells what it said",
+        ));
+    }
+    if status.owner.is_none() {
+        all.push(warning(
+            "warning",
+            "no_owner",
+            "this node has no owner yet",
+            "send it the claim code that it printed at its start, or set owner.npub",
+        ));
+    }
+    all
+}

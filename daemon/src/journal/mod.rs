@@ -1,0 +1,173 @@
+//! The journal: what came in, what was decided and what has been said, in SQLite (WAL, synchronous = FULL).
+//!
+//! One thread owns the connection. Writes that wait at the same time share one transaction and so one fsync; each runs in
+//! its own savepoint, so that one that fails spoils nothing for the others. A write has happened when its future resolves.
+
+mod budget;
+mod cursors;
+mod jobs;
+mod outbox;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+pub use jobs::{Arrival, JobRow, NewJob, Opened, Stamp, Step, Word};
+pub use outbox::OutboxCount;
+pub use schema::VERSION;
+
+/// Writes that may wait; more wait in their callers.
+const QUEUE: usize = 1024;
+/// Writes that share one transaction.
+const GROUP: usize = 256;
+
+/// What the journal cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The database refused.
+    #[error("the journal refused {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file was written by a newer release.
+    #[error("{path} was written by a newer timmy (schema {found}, this one knows {VERSION}); upgrade timmy, or restore an older backup", path = path.display())]
+    Newer {
+        /// Schema found.
+        found: i64,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The thread is gone: the node is shutting down.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+type Finish = Box<dyn FnOnce(Result<(), rusqlite::Error>) + Send>;
+type Work = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+
+/// A handle on the journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::Sender<Work>,
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path`.
+    ///
+    /// # Errors
+    /// When the file is no journal, is newer than this program, or the disk refuses.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let connection = connect(path).map_err(|source| JournalError::Database { doing: "to open", source })?;
+        schema::migrate(&connection, path)?;
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || serve(&connection, inbox))
+            .map_err(|_| JournalError::Closed)?;
+        Ok(Self { queue })
+    }
+
+    /// The schema found in the file at `path`, without touching it; none when there is no file.
+    pub fn version_of(path: &Path) -> Option<i64> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).ok()
+    }
+
+    /// Runs `work` in a transaction and resolves after the commit is on disk. `doing` names it in an error.
+    ///
+    /// # Errors
+    /// When `work` or the commit fails; then nothing of it has happened.
+    pub async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            let result = in_savepoint(connection, work);
+            Box::new(move |committed| {
+                let _ = reply.send(committed.and(result));
+            })
+        });
+        self.queue.send(work).await.map_err(|_| JournalError::Closed)?;
+        let result = answer.await.map_err(|_| JournalError::Closed)?;
+        result.map_err(|source| JournalError::Database { doing, source })
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000;
+         PRAGMA journal_size_limit = 16777216; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.execute_batch("SAVEPOINT one")?;
+    match work(connection) {
+        Ok(value) => connection.execute_batch("RELEASE one").map(|()| value),
+        Err(error) => {
+            connection.execute_batch("ROLLBACK TO one; RELEASE one")?;
+            Err(error)
+        }
+    }
+}
+
+fn serve(connection: &Connection, mut inbox: mpsc::Receiver<Work>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
+        let begun = connection.execute_batch("BEGIN IMMEDIATE");
+        if let Err(error) = begun {
+            // Nothing ran: every caller hears why. Work that was not run still owes its answer.
+            let text = error.to_string();
+            group.drain(..).for_each(|work| refuse(work, &text));
+            continue;
+        }
+        let finishes: Vec<Finish> = group.drain(..).map(|work| work(connection)).collect();
+        crate::crash_point!("journal.before-commit");
+        let committed = connection.execute_batch("COMMIT");
+        crate::crash_point!("journal.after-commit");
+        if committed.is_err() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        for finish in finishes {
+            finish(committed.as_ref().map_or_else(|e| Err(copy(e)), |()| Ok(())));
+        }
+    }
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/// Dropping the work drops its reply, which its caller hears as a closed journal; better is the reason.
+fn refuse(work: Work, reason: &str) {
+    tracing::error!(reason, "the journal cannot begin a transaction");
+    drop(work);
+}
+
+fn copy(error: &rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()),
+        other => rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR),
+            Some(other.to_string()),
+        ),
+    }
+}
+
+/// Unix milliseconds by the wall clock.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

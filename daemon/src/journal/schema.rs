@@ -1,0 +1,52 @@
+//! The tables, and how an older file becomes a newer one.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::JournalError;
+
+/// The schema this program writes.
+pub const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- A job: what is asked and where it stands. `done` = nothing more will happen.
+CREATE TABLE jobs(
+  id BLOB PRIMARY KEY, kind INTEGER NOT NULL, customer TEXT, order_json TEXT NOT NULL, state TEXT NOT NULL,
+  done INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX jobs_open ON jobs(created_ms) WHERE done = 0;
+CREATE INDEX jobs_recent ON jobs(created_ms);
+-- What happened to it, in order; replayed, it gives the same effects.
+CREATE TABLE inputs(job BLOB NOT NULL, step INTEGER NOT NULL, at_ms INTEGER NOT NULL, input TEXT NOT NULL,
+  PRIMARY KEY(job, step)) WITHOUT ROWID;
+-- Events that must be opened (decrypted) before they mean anything, and those seen lately.
+CREATE TABLE inbox(id BLOB PRIMARY KEY, event TEXT NOT NULL, came_by TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE seen(id BLOB PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+-- Requests taken back before they came.
+CREATE TABLE withdrawn(request BLOB, author TEXT, at_ms INTEGER NOT NULL, PRIMARY KEY(request, author)) WITHOUT ROWID;
+-- What is signed and still has to reach relays.
+CREATE TABLE words(id BLOB PRIMARY KEY, job BLOB, event TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX words_job ON words(job);
+CREATE TABLE targets(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, word BLOB NOT NULL, relay TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+  next_s INTEGER NOT NULL, deadline_s INTEGER NOT NULL, message TEXT, UNIQUE(word, relay));
+CREATE INDEX targets_due ON targets(relay, next_s) WHERE state = 'pending';
+CREATE TABLE cursors(relay TEXT, subscription TEXT, unix_s INTEGER NOT NULL, PRIMARY KEY(relay, subscription)) WITHOUT ROWID;
+CREATE TABLE budget(day INTEGER, model TEXT, tokens INTEGER NOT NULL, PRIMARY KEY(day, model)) WITHOUT ROWID;
+-- Strangers who got their one line of today.
+CREATE TABLE greeted(person TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Brings an empty or older file to [`VERSION`].
+pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let failed = |source| JournalError::Database { doing: "to make its tables", source };
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    match found {
+        VERSION => Ok(()),
+        0 => connection
+            .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"))
+            .map_err(failed),
+        newer => Err(JournalError::Newer { found: newer, path: path.to_owned() }),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which install speaks for the passport (DESIGN §3): peer cards, and what happens when a restored backup runs beside its original.
+//!
+//! Each install publishes a card with a sequence number; a restore takes a higher one. An install that sees a card which revokes its
+//! own has been replaced: it shuts its job doors and says so. The other one goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use nips::PeerCard;
+use nips::card::{CARD_KIND, MAX_LIFE_S};
+use nostr::secp256k1::{Keypair, Message};
+use nostr::{Event, Filter, Kind, PublicKey, UnsignedEvent};
+
+use crate::journal::now_ms;
+use crate::keys::NodeKeys;
+
+/// Watches the cards of our own passport.
+#[derive(Clone)]
+pub struct PassportWatch(Arc<Inner>);
+
+struct Inner {
+    card: Mutex<PeerCard>,
+    superseded: AtomicBool,
+    /// The highest sequence number seen on another install's card.
+    highest: Mutex<u64>,
+}
+
+impl PassportWatch {
+    /// Watches for cards that revoke the one with `sequence`.
+    pub fn new(node: PublicKey, keys: &NodeKeys, sequence: u64) -> Self {
+        let card = PeerCard {
+            passport: node,
+            install: keys.install_key(),
+            peer_id: keys.transport.public().to_peer_id(),
+            abilities: vec![],
+            sequence,
+            not_after: 0,
+        };
+        Self(Arc::new(Inner { card: Mutex::new(card), superseded: AtomicBool::new(false), highest: Mutex::new(0) }))
+    }
+
+    /// Finds every card of `node`.
+    pub fn filter(node: PublicKey) -> Filter {
+        Filter::new().author(node).kind(Kind::from_u16(CARD_KIND))
+    }
+
+    /// Looks at a verified card.
+    pub fn saw(&self, event: &Event) {
+        let ours = self.card();
+        if event.pubkey != ours.passport {
+            return;
+        }
+        let Ok(card) = PeerCard::read(event, now_ms() / 1000) else { return };
+        if card.install == ours.install {
+            return;
+        }
+        let mut highest = self.0.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        *highest = (*highest).max(card.sequence);
+        drop(highest);
+        if card.revokes(&ours) && !self.0.superseded.swap(true, Ordering::SeqCst) {
+            tracing::error!(
+                other_install = %card.install.to_hex(),
+                "another install of this node speaks for its passport now (a restored backup?): the job doors are shut here. \
+                 Stop one of the two; to make this one speak again, start it with `timmy run --take-over`"
+            );
+        }
+    }
+
+    /// True when another install speaks for the passport.
+    pub fn is_superseded(&self) -> bool {
+        self.0.superseded.load(Ordering::SeqCst)
+    }
+
+    /// The highest sequence number seen on other installs' cards.
+    pub fn highest_seen(&self) -> u64 {
+        *self.0.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Speaks for the passport from now on, with `sequence`.
+    pub fn take_over(&self, sequence: u64) {
+        self.0.card.lock().unwrap_or_else(PoisonError::into_inner).sequence = sequence;
+        self.0.superseded.store(false, Ordering::SeqCst);
+    }
+
+    /// The card to be published at `at` (Unix seconds), for the passport to sign.
+    ///
+    /// # Errors
+    /// When the transport key cannot sign.
+    pub fn event(&self, keys: &NodeKeys, abilities: Vec<String>, at: u64) -> Result<UnsignedEvent> {
+        let mut card = self.0.card.lock().unwrap_or_else(PoisonError::into_inner);
+        card.abilities = abilities;
+        card.not_after = at + MAX_LIFE_S;
+        let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.install.secret_key());
+        let signature = nostr::SECP256K1.sign_schnorr(&Message::from_digest(card.statement()), &pair);
+        card.event(&signature, &keys.transport, at).context("the peer card cannot be signed")
+    }
+
+    /// The sequence number in force.
+    pub fn sequence(&self) -> u64 {
+        self.card().sequence
+    }
+
+    fn card(&self) -> PeerCard {
+        self.0.card.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
