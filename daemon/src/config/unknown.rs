@@ -36,7 +36,9 @@ pub(super) fn refuse(table: &Table) -> Result<(), String> {
         let tables: Vec<&Table> = match value {
             Value::Table(t) => vec![t],
             Value::Array(list) => list.iter().filter_map(Value::as_table).collect(),
-            _ => return Err(format!("`{section}` is a section; write [{section}]")),
+            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+                return Err(format!("`{section}` is a section; write [{section}]"));
+            }
         };
         for key in tables.into_iter().flat_map(Table::keys) {
             if !keys.contains(key) {

@@ -25,14 +25,13 @@ pub async fn follow_relay(mut follower: Follower, desk: DeskHandle, watch: Passp
         let Some((last, _)) = batch.last() else { return };
         let last = *last;
         for (_, event) in batch {
-            match event.kind.as_u16() {
-                CARD_KIND => watch.saw(&event),
-                kind if kind == 5 || kind == WRAP_KIND || REQUEST_KINDS.contains(&kind) => {
-                    if !desk.send(Message::Arrived(Arrived { event, came_by: None, hold: None })).await {
-                        return;
-                    }
-                }
-                _ => {}
+            let kind = event.kind.as_u16();
+            if kind == CARD_KIND {
+                watch.saw(&event);
+            }
+            let ours = kind == 5 || kind == WRAP_KIND || REQUEST_KINDS.contains(&kind);
+            if ours && !desk.send(Message::Arrived(Arrived { event, came_by: None, hold: None })).await {
+                return;
             }
         }
         if !desk.send(Message::Followed(last)).await {

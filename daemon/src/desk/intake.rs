@@ -29,23 +29,28 @@ const MAX_GREETED: usize = 10_000;
 
 /// The id that the journal is asked about before the round.
 pub(super) fn looked_up_id(message: &Message) -> Option<[u8; 32]> {
-    match message {
-        Message::Arrived(a) if is_request(&a.event) || a.event.kind.as_u16() == WRAP_KIND => {
-            Some(a.event.id.to_bytes())
-        }
-        Message::Opened { content: Opened::Message(m, _), .. } => Some(m.id.to_bytes()),
-        Message::Opened { content: Opened::Job(event, ..), .. } => Some(event.id.to_bytes()),
-        _ => None,
+    if let Message::Opened { content: Opened::Message(message, _), .. } = message {
+        return Some(message.id.to_bytes());
     }
+    if let Message::Arrived(a) = message
+        && a.event.kind.as_u16() == WRAP_KIND
+    {
+        return Some(a.event.id.to_bytes());
+    }
+    asked(message).map(|event| event.id.to_bytes())
 }
 
 /// The request and author that may have been taken back before.
 pub(super) fn withdrawable(message: &Message) -> Option<([u8; 32], String)> {
-    match message {
-        Message::Arrived(a) if is_request(&a.event) => Some((a.event.id.to_bytes(), a.event.pubkey.to_hex())),
-        Message::Opened { content: Opened::Job(event, ..), .. } => Some((event.id.to_bytes(), event.pubkey.to_hex())),
-        _ => None,
+    asked(message).map(|event| (event.id.to_bytes(), event.pubkey.to_hex()))
+}
+
+/// The job request in a message.
+fn asked(message: &Message) -> Option<&Event> {
+    if let Message::Arrived(a) = message {
+        return Some(a.event.as_ref()).filter(|event| is_request(event));
     }
+    if let Message::Opened { content: Opened::Job(event, ..), .. } = message { Some(event) } else { None }
 }
 
 fn is_request(event: &Event) -> bool {

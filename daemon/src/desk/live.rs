@@ -52,12 +52,10 @@ impl Live {
     }
 
     fn note_answer(&mut self, input: &Input) {
-        match input {
-            Input::Produced { output, model, .. } => self.answer = Some((output.clone(), model.clone())),
-            Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } => {
-                self.answer = Some((reason.clone(), None))
-            }
-            _ => {}
+        if let Input::Produced { output, model, .. } = input {
+            self.answer = Some((output.clone(), model.clone()));
+        } else if let Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } = input {
+            self.answer = Some((reason.clone(), None));
         }
     }
 }

@@ -376,7 +376,7 @@ impl Desk {
                 count = self.inbox.recv_many(&mut messages, ROUND) => if count == 0 { break },
                 () = tokio::time::sleep(wait) => {}
             }
-            self.round(messages.drain(..).collect()).await;
+            self.round(std::mem::take(&mut messages)).await;
         }
         self.drain().await;
     }

@@ -146,13 +146,11 @@ impl Bench {
 
     async fn speak(&self, effect: &Effect) -> Result<(Slot, Vec<Word>), SpeakError> {
         let speaker = &self.tools.speaker;
-        match effect {
-            Effect::SayResult { output, at_ms, .. } => {
-                Ok((Slot::Result, speaker.result(&self.order, output, *at_ms).await?))
-            }
-            Effect::SayError { reason, at_ms } => Ok((Slot::Error, speaker.error(&self.order, reason, *at_ms).await?)),
-            _ => Ok((Slot::Error, vec![])),
+        if let Effect::SayResult { output, at_ms, .. } = effect {
+            return Ok((Slot::Result, speaker.result(&self.order, output, *at_ms).await?));
         }
+        let Effect::SayError { reason, at_ms } = effect else { return Ok((Slot::Error, vec![])) };
+        Ok((Slot::Error, speaker.error(&self.order, reason, *at_ms).await?))
     }
 
     async fn carried_out(&self, resolved: Option<Arc<Vec<TaskInput>>>) -> Result<bots::Output, WorkError> {

@@ -164,14 +164,18 @@ async fn find(shared: &Shared, id: &str) -> Result<(JobRow, Vec<(u64, Input)>), 
     })
 }
 
+/// The answer, or the reason why there is none, where an input holds it.
+fn answer_in(input: &Input) -> Option<&str> {
+    if let Input::Produced { output, .. } = input {
+        return Some(output);
+    }
+    if let Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } = input { Some(reason) } else { None }
+}
+
 async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, Failure> {
     let (row, inputs) = find(&shared, &id).await?;
     let words = shared.tools.journal.words_of(row.id).await.map_err(broken)?;
-    let output = inputs.iter().rev().find_map(|(_, input)| match input {
-        Input::Produced { output, .. } => Some(output.clone()),
-        Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } => Some(reason.clone()),
-        _ => None,
-    });
+    let output = inputs.iter().rev().find_map(|(_, input)| answer_in(input));
     let published: Vec<Value> = words
         .into_iter()
         .map(|(event, relay, state, message)| {

@@ -157,13 +157,8 @@ fn refuse(work: Work, reason: &str) {
 }
 
 fn copy(error: &rusqlite::Error) -> rusqlite::Error {
-    match error {
-        rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()),
-        other => rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR),
-            Some(other.to_string()),
-        ),
-    }
+    let unknown = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR);
+    rusqlite::Error::SqliteFailure(error.sqlite_error().copied().unwrap_or(unknown), Some(error.to_string()))
 }
 
 /// Unix milliseconds by the wall clock.

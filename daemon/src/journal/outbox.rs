@@ -93,7 +93,7 @@ fn counts(db: &Connection) -> rusqlite::Result<BTreeMap<String, Counts>> {
     Ok(all)
 }
 
-fn failed(error: JournalError) -> OutboxError {
+fn failed(error: &JournalError) -> OutboxError {
     OutboxError(error.to_string())
 }
 
@@ -109,7 +109,7 @@ impl OutboxStore for Journal {
                     db.prepare_cached("SELECT relay, min(next_s) FROM targets WHERE state = 'pending' GROUP BY relay")?;
                 select.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))?.collect::<Result<Vec<_>, _>>()
             });
-            rows.await.map(parsed).map_err(failed)
+            rows.await.map(parsed).map_err(|e| failed(&e))
         })
     }
 
@@ -121,8 +121,10 @@ impl OutboxStore for Journal {
     ) -> BoxedFuture<'a, Result<Vec<Entry>, OutboxError>> {
         Box::pin(async move {
             let name = target.to_string();
-            let rows =
-                self.write("reading the outbox", move |db| due(db, &name, now_s, limit)).await.map_err(failed)?;
+            let rows = self
+                .write("reading the outbox", move |db| due(db, &name, now_s, limit))
+                .await
+                .map_err(|e| failed(&e))?;
             let entry = |(json, attempts, deadline_s): (String, u32, u64)| {
                 let event =
                     Event::from_json(json).map_err(|e| OutboxError(format!("a stored event is damaged: {e}")))?;
@@ -136,12 +138,12 @@ impl OutboxStore for Journal {
         Box::pin(async move {
             self.write("the outbox's outcome", move |db| updates.iter().try_for_each(|u| record(db, u)))
                 .await
-                .map_err(failed)
+                .map_err(|e| failed(&e))
         })
     }
 
     fn counts(&self) -> BoxedFuture<'_, Result<Vec<OutboxCountRow>, OutboxError>> {
-        Box::pin(async { self.write("counting the outbox", counts).await.map(parsed).map_err(failed) })
+        Box::pin(async { self.write("counting the outbox", counts).await.map(parsed).map_err(|e| failed(&e)) })
     }
 }
 

@@ -1,0 +1,91 @@
+# Timmy: what people and CI type.
+#
+#   make run      everything needed, then the node
+#   make test     everything needed, then all tests
+#   make check    format, lints, licences, docs
+#   make bench    the figures of spec/benchmarks.md
+#   make install  the release binary into ~/.cargo/bin
+#
+# Compiled dependencies are shared between clones in ~/.cache/timmy/target when that folder is there, else they lie in ./target.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := run
+.PHONY: run test check bench install tools compiler node-tools python-tools proxy deny clean
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/timmy
+TOOLS := $(CACHE)/tools
+ifneq ($(wildcard $(CACHE)/target),)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+
+DENY_VERSION := 0.20.2
+PEER_VERSION := 0.8.12
+
+# apt-get, where there is one; elsewhere a word on what is missing. $(1): packages, $(2): why
+define install_packages
+	if command -v apt-get >/dev/null; then \
+	  echo "installing $(1): $(2)"; \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	  $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1); \
+	else \
+	  echo "missing: $(1) ($(2)). There is no apt-get here: install them with your system's package manager, then run make again." >&2; exit 1; \
+	fi
+endef
+
+# A C compiler builds LMDB, SQLite, secp256k1, ring and zstd.
+compiler:
+	@command -v cc >/dev/null && command -v make >/dev/null || { $(call install_packages,build-essential,a C compiler for LMDB SQLite and the curves); }
+
+run: compiler
+	cargo run --release -p daemon --bin timmy -- run
+
+install: compiler
+	cargo install --locked --path daemon
+
+# Independent Nostr clients for the tests: nostr-tools and NDK (Node), nostr-sdk's bindings (Python), a real reverse proxy (nginx).
+tools: compiler node-tools python-tools proxy
+
+node-tools:
+	@command -v node >/dev/null && command -v npm >/dev/null || { $(call install_packages,nodejs npm,independent Nostr clients in the tests run on Node); }
+	@if [ -f tests/external/package-lock.json ] && ! cmp -s tests/external/package-lock.json tests/external/node_modules/.installed; then \
+	  npm ci --no-audit --no-fund --prefix tests/external && cp tests/external/package-lock.json tests/external/node_modules/.installed; fi
+
+python-tools:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { $(call install_packages,python3 python3-venv,independent Nostr clients in the tests run on Python); }
+	@if [ -f tests/external/requirements.txt ] && ! cmp -s tests/external/requirements.txt .tools/venv/.installed; then \
+	  python3 -m venv .tools/venv && .tools/venv/bin/pip install -q --disable-pip-version-check -r tests/external/requirements.txt \
+	  && cp tests/external/requirements.txt .tools/venv/.installed; fi
+
+proxy:
+	@[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || { $(call install_packages,nginx-light,a real reverse proxy for the tests); }
+
+test: tools
+	cargo test --workspace --locked
+
+deny:
+	@[ -x $(TOOLS)/bin/cargo-deny ] || cargo install --locked --root $(TOOLS) cargo-deny --version $(DENY_VERSION)
+
+# Advisories need the database of RustSec, which is fetched from the network: checked where it can be had, said where it cannot.
+check: compiler deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
+	@$(TOOLS)/bin/cargo-deny --all-features check advisories 2>$(TOOLS)/advisories.log && echo "advisories ok" \
+	  || { if grep -qiE 'failed to (fetch|clone)|unable to (fetch|clone)|error sending request|network|could not connect|failed to acquire|dns' $(TOOLS)/advisories.log; \
+	       then echo "advisories: the RustSec database cannot be had here; not checked"; else cat $(TOOLS)/advisories.log; exit 1; fi; }
+
+# The peer is built from crates.io once (about 15 minutes; it needs protoc) and kept in the cache.
+$(CACHE)/bench/bin/nostr-rs-relay:
+	@command -v protoc >/dev/null || { $(call install_packages,protobuf-compiler,protoc builds nostr-rs-relay for the comparison); }
+	cargo install --locked --root $(CACHE)/bench nostr-rs-relay --version $(PEER_VERSION)
+
+bench: compiler $(CACHE)/bench/bin/nostr-rs-relay
+	cargo build --release --locked -p daemon --bin timmy
+	NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$${CARGO_TARGET_DIR:-target}/release/timmy \
+	  cargo run --release --locked -p tests --bin bench
+
+clean:
+	cargo clean
+	rm -rf .tools tests/external/node_modules

@@ -1,0 +1,226 @@
+//! Each part of a node, made from the configuration.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bots::conscience::Lines;
+use bots::model::{Api, Link, OpenAiModel, Secret, SystemClock};
+use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Workshop};
+use nips::identity::{Identity, published_relays};
+use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
+use relay::{AuthPolicy, RemoteSigner, Server, ServerConfig, WritePolicy};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::adapters::{Ledger, Metered, RelayLibrary};
+use crate::config::{self, Config};
+use crate::desk::{OWNER_KEY, People, Rules, Tools};
+use crate::home::{Home, Ready};
+use crate::journal::{Journal, now_ms};
+use crate::keys::{NodeKeys, Passphrase, Passport};
+use crate::metrics::Metrics;
+
+/// How long a remote signer may take to answer.
+const SIGNER: Duration = Duration::from_secs(20);
+
+pub(super) async fn bind(config: &Config, listen: Option<SocketAddr>) -> Result<Vec<TcpListener>> {
+    let addresses = listen.map_or_else(|| config.node.listen.clone(), |a| vec![a]);
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await.map_err(|error| why_not(address, &error))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn why_not(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        return anyhow!(
+            "{address} is taken by another program; stop it, or choose another port: `timmy run --listen 127.0.0.1:0` takes a free one"
+        );
+    }
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        return anyhow!("{address}: this user may not listen there; ports below 1024 need root");
+    }
+    anyhow!("cannot listen on {address}: {error}")
+}
+
+pub(super) fn open_keys(home: &Home, config: &Config, passphrase: Option<&Passphrase>) -> Result<NodeKeys> {
+    let passport = if config.node.bunker_file.is_some() { Passport::Remote } else { Passport::File };
+    NodeKeys::open(home, passport, passphrase)
+}
+
+pub(super) async fn signer(config: &Config, keys: &NodeKeys) -> Result<Arc<dyn NostrSigner>> {
+    if let Some(file) = &config.node.bunker_file {
+        let uri = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read node.bunker_file {}", file.display()))?;
+        // The signer knows this install by its install key, so a restart needs no new approval.
+        return RemoteSigner::connect(uri.trim(), keys.install.clone(), SIGNER)
+            .await
+            .context("the remote signer (node.bunker_file) cannot be used");
+    }
+    match &keys.passport {
+        Some(passport) => Ok(Arc::new(passport.clone())),
+        None => bail!("there is no passport key"),
+    }
+}
+
+pub(super) async fn people(config: &Config, journal: &Journal) -> Result<People> {
+    let claimed = journal.meta(OWNER_KEY).await?.and_then(|hex| PublicKey::from_hex(&hex).ok());
+    let owner = config.owner.npub.or(claimed);
+    let claim = owner.is_none().then(claim_code);
+    Ok(People { owner, allowed: config.nostr.allow.iter().copied().collect(), claim })
+}
+
+/// Twelve letters and digits that are not mistaken for each other: 60 bits, used once, new at each start.
+fn claim_code() -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let letters: Vec<char> =
+        rand::random::<[u8; 12]>().iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect();
+    letters.chunks(4).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>().join("-")
+}
+
+pub(super) fn open_relay(
+    home: &Home,
+    config: &Config,
+    node: PublicKey,
+    people: &People,
+    listen: &[SocketAddr],
+    (tracker, cancel): (&TaskTracker, &CancellationToken),
+) -> Result<Server> {
+    let settings = ServerConfig {
+        name: config.node.name.clone(),
+        description: config.node.about.clone(),
+        owner: people.owner,
+        public_url: config.node.public_url.clone(),
+        listen: listen.to_vec(),
+        max_bytes: config.relay.max_bytes,
+        max_connections: config.relay.max_connections,
+        auth: match config.relay.auth {
+            config::Auth::None => AuthPolicy::None,
+            config::Auth::Dm => AuthPolicy::Dm,
+            config::Auth::All => AuthPolicy::All,
+        },
+        write: match config.relay.write {
+            config::Write::Open => WritePolicy::Open,
+            config::Write::Members => WritePolicy::Members,
+        },
+        retention_days: config.relay.retention_days,
+        ..ServerConfig::new(home.relay(), node)
+    };
+    Server::open(settings, people.known(), tracker, cancel.clone()).context("the embedded relay does not open")
+}
+
+pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) -> Identity {
+    let local = listen.first().map_or_else(|| "ws://127.0.0.1:7777".to_owned(), |a| format!("ws://{}", reachable(*a)));
+    let relays = RelayUrl::parse(&local)
+        .map(|local| published_relays(config.node.public_url.as_ref(), &config.nostr.relays, &local))
+        .unwrap_or_default();
+    Identity {
+        node,
+        name: config.node.name.clone(),
+        about: config.node.about.clone(),
+        domain: config.node.domain.clone(),
+        relays,
+        external: config.external_identities(),
+    }
+}
+
+/// An address that a program on this machine can dial: 0.0.0.0 and [::] are not.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+    }
+}
+
+pub(super) fn ready(node: PublicKey, keys: &NodeKeys, listen: &[SocketAddr]) -> Result<Ready> {
+    let address = reachable(*listen.first().context("no address to listen on")?);
+    Ok(Ready {
+        ready: true,
+        npub: node.to_bech32()?,
+        pubkey: node.to_hex(),
+        peer_id: keys.peer_id(),
+        relay: format!("ws://{address}"),
+        http: format!("http://{address}"),
+        pid: std::process::id(),
+    })
+}
+
+pub(super) async fn sequence(journal: &Journal) -> Result<u64> {
+    Ok(journal.meta("card_sequence").await?.and_then(|s| s.parse().ok()).unwrap_or(1))
+}
+
+pub(super) fn conscience(config: &Config) -> Result<Conscience> {
+    let lines = match &config.safety.lines_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read safety.lines_file {}", path.display()))?;
+            Lines::parse(&text).with_context(|| format!("safety.lines_file {}", path.display()))?
+        }
+        None => Lines::default(),
+    };
+    Conscience::new(lines).context("the rules of the conscience do not load")
+}
+
+pub(super) fn workshop(config: &Config, server: &Server, ledger: Arc<Ledger>, metrics: &Metrics) -> Result<Workshop> {
+    let clock = Arc::new(SystemClock::default());
+    let links = config.models.iter().map(|m| link(m, metrics)).collect::<Result<Vec<_>>>()?;
+    let chain = Chain::from_links(links, ledger, clock.clone());
+    let fetcher = Fetcher::new(Arc::new(bots::fetch::SystemResolver), FetchLimits::default(), config.private_hosts());
+    Ok(Workshop::new(Arc::new(chain), fetcher, Arc::new(RelayLibrary(server.clone())), conscience(config)?, clock))
+}
+
+pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
+    let settings = ModelConfig {
+        name: model.name.clone(),
+        api: Api::OpenAi,
+        base_url: model.base_url.clone(),
+        model: model.model.clone(),
+        api_key: Config::api_key(model)?.as_deref().map(Secret::new),
+        timeout: Duration::from_secs(model.timeout_s),
+        serves: match model.serves() {
+            config::Serves::Anyone => Serves::Anyone,
+            config::Serves::People => Serves::People,
+            config::Serves::Owner => Serves::Owner,
+        },
+        sees_memory: model.sees_memory(),
+        stranger_tokens_per_day: model.stranger_tokens_per_day,
+    };
+    let client = OpenAiModel::new(settings.clone()).map_err(|e| anyhow!("model `{}`: {e}", model.name))?;
+    let provider = model.base_url.host_str().unwrap_or("unknown").to_owned();
+    let metered = Metered { model: Arc::new(client), provider, name: model.name.clone(), metrics: metrics.clone() };
+    Ok(Link { config: settings, model: Arc::new(metered) })
+}
+
+pub(super) async fn rules(config: &Config, journal: &Journal) -> Result<Rules> {
+    let known = journal.meta("first_start_s").await?.and_then(|s| s.parse().ok());
+    let first_start_s = match known {
+        Some(at) => at,
+        None => {
+            let now = now_ms() / 1000;
+            journal.set_meta("first_start_s", now.to_string()).await?;
+            now
+        }
+    };
+    Ok(Rules {
+        max_running: config.dvm.max_running,
+        max_queued: config.dvm.max_queued,
+        jobs_per_author_per_min: config.dvm.jobs_per_author_per_min,
+        catch_up_s: config.dvm.catch_up_h.saturating_mul(3600),
+        first_start_s,
+        kinds: config.dvm.kinds.iter().copied().collect(),
+    })
+}
+
+pub(super) fn offered(tools: &Tools, rules: &Rules) -> BTreeSet<u16> {
+    if !tools.jobs_enabled {
+        return BTreeSet::new();
+    }
+    tools.workshop.offered_kinds().into_iter().filter(|k| rules.kinds.is_empty() || rules.kinds.contains(k)).collect()
+}
