@@ -46,8 +46,10 @@ pub struct Speaker {
     pub pool: Pool,
     /// The owner's outside relays.
     pub configured: Vec<RelayUrl>,
-    /// Where others find our events, for hints.
+    /// Where others find our events, for hints: with outside relays and no public address of our own, one of those.
     pub hint: Option<RelayUrl>,
+    /// The embedded relay's own addresses.
+    pub own: Vec<RelayUrl>,
 }
 
 impl Speaker {
@@ -169,7 +171,7 @@ impl Speaker {
         for url in relays {
             let target = Target::Relay(url.clone());
             // Our own address named by a customer is our own relay.
-            if Some(url) != self.hint.as_ref() && !targets.contains(&target) && targets.len() < MAX_TARGETS {
+            if !self.own.contains(url) && !targets.contains(&target) && targets.len() < MAX_TARGETS {
                 targets.push(target);
             }
         }

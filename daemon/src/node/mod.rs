@@ -153,8 +153,8 @@ async fn furnish(
     outer.tracker.spawn(writing);
     let pool_config = PoolConfig::new(Arc::clone(&signer), ledger.clone());
     let (pool, incoming) = Pool::new(pool_config, &inner.tracker, inner.cancel.clone());
-    let own = Arc::new(OwnRelay(server.clone()));
-    let outbox_config = OutboxConfig::new(Arc::new(journal.clone()), pool.clone(), Some(own));
+    let local = Arc::new(OwnRelay(server.clone()));
+    let outbox_config = OutboxConfig::new(Arc::new(journal.clone()), pool.clone(), Some(local));
     let (outbox, settled) = Outbox::start(outbox_config, &inner.tracker, inner.cancel.clone());
     let workshop = Arc::new(parts::workshop(config, &server, ledger, &metrics)?);
     // A model server that is slow to answer must not hold up the start.
@@ -167,8 +167,9 @@ async fn furnish(
         relay_url: relay.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     let configured = config.nostr.relays.clone();
+    let own = parts::own_relays(config, &found.ready);
     let tools = Tools {
-        speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay },
+        speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
         passport: PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?),
         conscience: parts::conscience(config)?,
         journal,

@@ -130,6 +130,12 @@ pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) 
     }
 }
 
+/// The embedded relay's own addresses: an answer for one of them is for our own relay.
+pub(super) fn own_relays(config: &Config, ready: &Ready) -> Vec<RelayUrl> {
+    let public = config.node.public_url.as_ref().map(url::Url::as_str);
+    public.into_iter().chain([ready.relay.as_str()]).filter_map(|url| RelayUrl::parse(url).ok()).collect()
+}
+
 /// An address that a program on this machine can dial: 0.0.0.0 and [::] are not.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
