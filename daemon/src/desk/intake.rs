@@ -140,10 +140,8 @@ impl Desk {
 
     fn verdict(&mut self, round: &Round, request: &JobRequest) -> Verdict {
         let now = round.now_ms / 1000;
-        let theirs = self.live.values().filter(|l| l.order.customer() == Some(request.customer));
-        let crowded = self.live.len() >= MAX_LIVE
-            || (self.live.len() >= MAX_LIVE_PER_CUSTOMER
-                && theirs.take(MAX_LIVE_PER_CUSTOMER).count() >= MAX_LIVE_PER_CUSTOMER);
+        let theirs = self.crowd.get(&request.customer).copied().unwrap_or_default();
+        let crowded = self.live.len() >= MAX_LIVE || theirs >= MAX_LIVE_PER_CUSTOMER;
         admit(
             request,
             &Standing {
@@ -269,6 +267,9 @@ impl Desk {
             return Some(Work::Talk { text: message.text.clone() });
         }
         let greeted = self.greeted.get(&message.author).is_some_and(|at| at + GREET_EVERY_MS > round.now_ms);
+        if self.greeted.len() >= MAX_GREETED {
+            self.greeted.retain(|_, at| *at + GREET_EVERY_MS > round.now_ms);
+        }
         if greeted || self.greeted.len() >= MAX_GREETED || !self.has_room() {
             return None;
         }

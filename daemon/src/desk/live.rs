@@ -24,6 +24,8 @@ pub struct Live {
     pub resolved: Option<Arc<Vec<TaskInput>>>,
     /// Who waits on this machine.
     pub listeners: Vec<mpsc::Sender<Heard>>,
+    /// When it is woken, Unix ms.
+    pub timer: Option<u64>,
     /// Words still in the outbox: event id and target.
     pub targets: BTreeSet<([u8; 32], String)>,
     /// The answer or the reason, for listeners.
@@ -40,6 +42,7 @@ impl Live {
             cancel: CancellationToken::new(),
             resolved: None,
             listeners: vec![],
+            timer: None,
             targets: BTreeSet::new(),
             answer: None,
         }
@@ -100,6 +103,9 @@ impl Desk {
             }
             Effect::WakeAt { at_ms } => {
                 self.timers.insert((at_ms, id));
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.timer = Some(at_ms);
+                }
             }
             Effect::Publish if self.nothing_to_send(id) => self.apply(round, id, Input::Settled),
             Effect::Resolve | Effect::SayResult { .. } | Effect::SayError { .. } | Effect::Publish | Effect::Finish => {

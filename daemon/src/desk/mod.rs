@@ -287,6 +287,8 @@ pub struct Desk {
     handle: DeskHandle,
     inbox: mpsc::Receiver<Message>,
     live: BTreeMap<JobId, Live>,
+    /// Unfinished jobs by customer.
+    crowd: HashMap<PublicKey, usize>,
     queue: VecDeque<JobId>,
     running: usize,
     timers: BTreeSet<(u64, JobId)>,
@@ -314,6 +316,7 @@ impl Desk {
             handle: handle.clone(),
             inbox,
             live: BTreeMap::new(),
+            crowd: HashMap::new(),
             queue: VecDeque::new(),
             running: 0,
             timers: BTreeSet::new(),
@@ -359,7 +362,7 @@ impl Desk {
             self.spoken.insert(event, id);
             live.targets.insert((event, target));
         }
-        self.live.insert(id, live);
+        self.admit(live);
         self.apply(round, id, Input::Restarted);
         Ok(())
     }

@@ -77,7 +77,6 @@ impl Desk {
     /// Tries until the journal answers: nothing may happen that is not written down.
     async fn patiently<T, F>(&self, doing: &str, mut attempt: impl FnMut() -> F) -> T
     where
-        T: Default,
         F: Future<Output = Result<T, crate::journal::JournalError>>,
     {
         loop {
@@ -86,7 +85,11 @@ impl Desk {
                     self.tools.metrics.journal_ok(true);
                     return value;
                 }
-                Err(crate::journal::JournalError::Closed) => return T::default(),
+                Err(crate::journal::JournalError::Closed) => {
+                    tracing::error!("the journal has ended; the node stops");
+                    self.tools.cancel.cancel();
+                    std::future::pending::<()>().await;
+                }
                 Err(error) => {
                     self.tools.metrics.journal_ok(false);
                     tracing::error!(%error, source = ?std::error::Error::source(&error), doing, "the journal cannot be written; nothing goes on until it can");
@@ -199,9 +202,17 @@ impl Desk {
             order: serde_json::to_string(&order).unwrap_or_default(),
             at_ms: round.now_ms,
         });
-        self.live.insert(id, Live::new(order));
+        self.admit(Live::new(order));
         self.apply(round, id, requested);
         id
+    }
+
+    /// Takes a job into memory.
+    pub(super) fn admit(&mut self, live: Live) {
+        if let Some(customer) = live.order.customer() {
+            *self.crowd.entry(customer).or_default() += 1;
+        }
+        self.live.insert(live.order.id, live);
     }
 
     /// Writes the round down, then acts.
@@ -253,6 +264,17 @@ impl Desk {
 
     fn forget(&mut self, id: JobId) {
         let Some(live) = self.live.remove(&id) else { return };
+        if let Some(at) = live.timer {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(customer) = live.order.customer()
+            && let Some(count) = self.crowd.get_mut(&customer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.crowd.remove(&customer);
+            }
+        }
         let (output, model) = live.answer.unwrap_or_default();
         for listener in live.listeners {
             let _ = listener.try_send(Heard::Done {

@@ -149,9 +149,10 @@ fn inputs(db: &Connection, id: &JobId) -> rusqlite::Result<Vec<(u64, Input)>> {
     .collect()
 }
 
+/// Idempotent: a round whose outcome was not seen is written again.
 fn stamp(db: &Connection, stamp: &Stamp) -> rusqlite::Result<()> {
     for job in &stamp.jobs {
-        db.prepare_cached("INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, 'new', 0, ?5, ?5)")?.execute(params![
+        db.prepare_cached("INSERT OR IGNORE INTO jobs VALUES (?1, ?2, ?3, ?4, 'new', 0, ?5, ?5)")?.execute(params![
             job.id.as_bytes(),
             job.kind,
             job.customer,
@@ -161,7 +162,7 @@ fn stamp(db: &Connection, stamp: &Stamp) -> rusqlite::Result<()> {
     }
     for s in &stamp.steps {
         let json = serde_json::to_string(&s.input).unwrap_or_default();
-        db.prepare_cached("INSERT INTO inputs VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        db.prepare_cached("INSERT OR REPLACE INTO inputs VALUES (?1, ?2, ?3, ?4)")?.execute(params![
             s.job.as_bytes(),
             s.step,
             s.at_ms,

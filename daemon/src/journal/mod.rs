@@ -49,7 +49,8 @@ pub enum JournalError {
 }
 
 type Finish = Box<dyn FnOnce(Result<(), rusqlite::Error>) + Send>;
-type Work = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// Given the connection, or why there is none now; what it returns is called after the commit.
+type Work = Box<dyn FnOnce(Result<&Connection, rusqlite::Error>) -> Finish + Send>;
 
 /// A handle on the journal.
 #[derive(Debug, Clone)]
@@ -90,7 +91,7 @@ impl Journal {
     {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
-            let result = in_savepoint(connection, work);
+            let result = connection.and_then(|connection| in_savepoint(connection, work));
             Box::new(move |committed| {
                 let _ = reply.send(committed.and(result));
             })
@@ -129,18 +130,11 @@ fn in_savepoint<T>(
 fn serve(connection: &Connection, mut inbox: mpsc::Receiver<Work>) {
     let mut group = Vec::with_capacity(GROUP);
     while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        if let Err(error) = begun {
-            // Nothing ran: every caller hears why. Work that was not run still owes its answer.
-            let text = error.to_string();
-            group.drain(..).for_each(|work| refuse(work, &text));
-            continue;
-        }
-        let finishes: Vec<Finish> = group.drain(..).map(|work| work(connection)).collect();
+        let finishes = transact(connection, std::mem::take(&mut group));
         crate::crash_point!("journal.before-commit");
-        let committed = connection.execute_batch("COMMIT");
+        let committed = if connection.is_autocommit() { Err(lost()) } else { connection.execute_batch("COMMIT") };
         crate::crash_point!("journal.after-commit");
-        if committed.is_err() {
+        if committed.is_err() && !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");
         }
         for finish in finishes {
@@ -150,10 +144,21 @@ fn serve(connection: &Connection, mut inbox: mpsc::Receiver<Work>) {
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Dropping the work drops its reply, which its caller hears as a closed journal; better is the reason.
-fn refuse(work: Work, reason: &str) {
-    tracing::error!(reason, "the journal cannot begin a transaction");
-    drop(work);
+/// Runs a group in one transaction. A full disk may end the transaction in the middle: the rest is refused, not run outside of it.
+fn transact(connection: &Connection, group: Vec<Work>) -> Vec<Finish> {
+    let begun = connection.execute_batch("BEGIN IMMEDIATE");
+    let run = |work: Work| match &begun {
+        Ok(()) if connection.is_autocommit() => work(Err(lost())),
+        Ok(()) => work(Ok(connection)),
+        Err(error) => work(Err(copy(error))),
+    };
+    group.into_iter().map(run).collect()
+}
+
+/// The transaction is gone.
+fn lost() -> rusqlite::Error {
+    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    rusqlite::Error::SqliteFailure(full, Some("the transaction was rolled back".to_owned()))
 }
 
 fn copy(error: &rusqlite::Error) -> rusqlite::Error {
