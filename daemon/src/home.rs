@@ -105,11 +105,6 @@ impl Home {
         self.dir.join("relay")
     }
 
-    /// Where backups go that are taken by themselves.
-    pub fn backups(&self) -> PathBuf {
-        self.dir.join("backups")
-    }
-
     /// The token that lets local commands use the API.
     pub fn token(&self) -> PathBuf {
         self.dir.join("api-token")

@@ -70,7 +70,6 @@ pub(crate) fn paths(context: &Context) -> Result<()> {
         ("keys", home.keys()),
         ("journal", home.journal()),
         ("relay", home.relay()),
-        ("backups", home.backups()),
         ("token", home.token()),
     ];
     let value: serde_json::Map<_, _> = paths.iter().map(|(name, path)| ((*name).to_owned(), json!(path))).collect();

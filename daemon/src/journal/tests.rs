@@ -1,0 +1,103 @@
+use nips::job::{Input, JobId, Verdict};
+
+use super::*;
+
+fn id(n: u8) -> JobId {
+    JobId::from_bytes([n; 32])
+}
+
+fn round(n: u8) -> Stamp {
+    let requested = Input::Requested { verdict: Verdict::Accept, needs_inputs: false, expires_at_ms: None };
+    let job = NewJob { id: id(n), kind: 5000, customer: None, order: "{}".to_owned(), at_ms: 1 };
+    let step = Step { job: id(n), step: 0, at_ms: 1, input: requested, state: "assigned", done: false };
+    let word = Word { id: [n; 32], job: Some(id(n)), event: "{}".to_owned(), targets: vec![("local".to_owned(), 9)] };
+    Stamp {
+        at_ms: 1,
+        jobs: vec![job],
+        steps: vec![step],
+        words: vec![word],
+        relay_sequence: Some(7),
+        ..Stamp::default()
+    }
+}
+
+fn journal() -> (tempfile::TempDir, Journal) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("j.sqlite")).unwrap();
+    (dir, journal)
+}
+
+#[tokio::test]
+async fn a_round_is_whole_and_may_be_written_twice() {
+    let (_dir, journal) = journal();
+    journal.stamp(round(1)).await.unwrap();
+    journal.stamp(round(1)).await.unwrap();
+    let open = journal.open_jobs().await.unwrap();
+    assert_eq!((open.len(), open[0].1.len()), (1, 1));
+    assert_eq!(journal.pending_targets(id(1)).await.unwrap(), [([1; 32], "local".to_owned())]);
+    assert_eq!(journal.meta("relay_sequence").await.unwrap().as_deref(), Some("7"));
+    assert!(journal.known(vec![[1; 32], [2; 32]]).await.unwrap().contains(&[1; 32]));
+}
+
+#[tokio::test]
+async fn one_write_that_fails_spoils_nothing_for_the_others() {
+    let (_dir, journal) = journal();
+    let bad = journal.write("nonsense", |db| {
+        db.execute("INSERT INTO meta VALUES ('half', 'done')", [])?;
+        db.execute("INSERT INTO no_such_table VALUES (1)", [])
+    });
+    let (good, bad, again) = tokio::join!(journal.stamp(round(1)), bad, journal.stamp(round(2)));
+    assert!(good.is_ok() && again.is_ok());
+    assert!(bad.unwrap_err().to_string().contains("nonsense"));
+    assert_eq!(journal.meta("half").await.unwrap(), None);
+    assert_eq!(journal.open_jobs().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived() {
+    let (_dir, journal) = journal();
+    journal.write("a limit", |db| db.query_row("PRAGMA max_page_count = 40", [], |_| Ok(()))).await.unwrap();
+    let big = "x".repeat(100_000);
+    let mut refused = None;
+    for n in 0..20 {
+        let mut stamp = round(n);
+        stamp.jobs[0].order.clone_from(&big);
+        if let Err(error) = journal.stamp(stamp).await {
+            refused = Some((n, error));
+            break;
+        }
+    }
+    let (n, error) = refused.expect("the limit holds");
+    assert!(matches!(error, JournalError::Database { .. }), "{error}");
+    assert_eq!(
+        journal.open_jobs().await.unwrap().len(),
+        usize::from(n),
+        "what was acknowledged is there, what was refused is not"
+    );
+    journal.write("room", |db| db.query_row("PRAGMA max_page_count = 100000", [], |_| Ok(()))).await.unwrap();
+    let mut stamp = round(n);
+    stamp.jobs[0].order = big;
+    journal.stamp(stamp).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_file_is_refused_with_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j.sqlite");
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let error = Journal::open(&path).unwrap_err().to_string();
+    assert!(error.contains("schema 99") && error.contains("upgrade"), "{error}");
+}
+
+#[tokio::test]
+async fn old_finished_jobs_go_and_unfinished_ones_stay() {
+    let (_dir, journal) = journal();
+    let mut finished = round(1);
+    finished.steps[0].done = true;
+    finished.words.clear();
+    journal.stamp(finished).await.unwrap();
+    journal.stamp(round(2)).await.unwrap();
+    assert_eq!(journal.prune(1000).await.unwrap(), 1);
+    assert!(journal.job(id(1)).await.unwrap().is_none());
+    assert_eq!(journal.pending_targets(id(2)).await.unwrap().len(), 1, "what must still be sent stays");
+}
