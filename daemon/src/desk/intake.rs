@@ -5,7 +5,7 @@ use nips::dm::WRAP_KIND;
 use nips::job::request::{self, ParseError};
 use nips::job::{Input, JobId, REQUEST_KINDS, Standing, Verdict, admit};
 use nips::{Audience, DirectMessage, JobRequest};
-use nostr::{Event, EventId, JsonUtil, RelayUrl};
+use nostr::{Event, EventId, JsonUtil, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 
 use super::order::{Order, Origin, Work};
@@ -148,17 +148,21 @@ impl Desk {
                 node: &self.tools.speaker.node,
                 now,
                 not_before: self.rules.first_start_s.max(now.saturating_sub(self.rules.catch_up_s)),
-                offered: self.is_offered(request.kind),
+                offered: self.can_do(request.kind, &request.customer),
                 open: self.is_open(),
                 queue_full: crowded || self.queue.len() >= self.rules.max_queued || !self.has_room(),
                 over_rate: self.rates.is_over(&request.customer, Purpose::Job, round.now_ms),
-                cancelled: round.withdrawn.contains(request.id.as_bytes()),
+                cancelled: round.is_withdrawn(request),
             },
         )
     }
 
-    fn is_offered(&self, kind: u16) -> bool {
-        self.offered.contains(&kind) && (self.rules.kinds.is_empty() || self.rules.kinds.contains(&kind))
+    /// Strangers are held to what was published; a model that serves only known people still serves those.
+    fn can_do(&self, kind: u16, customer: &PublicKey) -> bool {
+        let audience = self.people.audience(customer);
+        let possible = self.offered.contains(&kind)
+            || (audience.is_known() && self.tools.workshop.kinds_for(audience).contains(&kind));
+        possible && (self.rules.kinds.is_empty() || self.rules.kinds.contains(&kind))
     }
 
     fn has_room(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use nips::JobRequest;
 use nips::job::{Effect, Input, JobId, Slot};
 use relay::Incoming;
 use tokio::sync::oneshot;
@@ -42,6 +43,12 @@ impl Round {
             holds: vec![],
             replies: vec![],
         }
+    }
+
+    /// True when the customer took `request` back before it came, in an earlier round or in this one.
+    pub fn is_withdrawn(&self, request: &JobRequest) -> bool {
+        let pair = (*request.id.as_bytes(), request.customer.to_hex());
+        self.withdrawn.contains(&pair.0) || self.stamp.withdrawn.contains(&pair)
     }
 
     /// True the first time that `id` comes, in this round and ever.
