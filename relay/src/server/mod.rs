@@ -205,7 +205,12 @@ impl Server {
     ///
     /// [`StoreError::Write`] when the disk does not take it, [`StoreError::Closed`] after the end.
     pub async fn publish(&self, event: Event) -> Result<PublishOutcome, StoreError> {
-        let class = if is_wrap(event.kind.as_u16()) { Class::Mail } else { Class::Own };
+        let class = match event.kind.as_u16() {
+            kind if is_wrap(kind) => Class::Mail,
+            // Answers to jobs are as short-lived as the requests that they answer: strangers decide how many there are.
+            5000..=7000 => Class::Stranger,
+            _ => Class::Own,
+        };
         self.shared.store.put(Note::from_event(event), class, true).await
     }
 
