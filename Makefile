@@ -70,7 +70,7 @@ deny:
 check: compiler deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --locked --quiet
 	$(TOOLS)/bin/cargo-deny --all-features check bans licenses sources
 	@$(TOOLS)/bin/cargo-deny --all-features check advisories 2>$(TOOLS)/advisories.log && echo "advisories ok" \
 	  || { if grep -qiE 'failed to (fetch|clone)|unable to (fetch|clone)|error sending request|network|could not connect|failed to acquire|dns' $(TOOLS)/advisories.log; \
