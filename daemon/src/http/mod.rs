@@ -3,13 +3,13 @@
 mod api;
 mod auth;
 mod client;
+mod listen;
 mod page;
 mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
@@ -18,28 +18,16 @@ use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use nips::identity::{Identity, Nip05Document};
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower_service::Service;
 
 use crate::config::{Config, Network};
 use crate::desk::{DeskHandle, Tools};
 use crate::home::{Home, Ready};
 
 pub use client::{Client, NotRunning};
+pub use listen::serve;
 pub use status::Status;
-
-/// How long a client may take to send its request's head.
-const HEAD: Duration = Duration::from_secs(10);
-/// Connections at one time; WebSockets count too and have their own, lower limit.
-const MAX_CONNECTIONS: usize = 4096;
-/// Rest after the machine ran out of file descriptors.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Addresses of one TCP connection.
 #[derive(Debug, Clone, Copy)]
@@ -101,53 +89,6 @@ impl Face {
             .route("/metrics", get(metrics))
             .nest("/api/v1", api::router(Arc::clone(&self.0)))
             .with_state(Arc::clone(&self.0))
-    }
-}
-
-/// Serves one listener until `cancel`, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, remote)) if connections.len() < MAX_CONNECTIONS => {
-                connections.spawn(connection(stream, remote, router.clone(), cancel.clone()));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
-        }
-    }
-    connections.close();
-    connections.wait().await;
-}
-
-async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, cancel: CancellationToken) {
-    // Without it a small answer waits 40 ms for the client's acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let ends = Ends { local: stream.local_addr().ok(), remote };
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ends);
-        router.clone().call(request)
-    });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = cancel.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 

@@ -124,7 +124,12 @@ pub async fn start(
     let face =
         Face::new(home, config, Arc::clone(&tools), found.identity.clone(), handle.clone(), found.ready.clone())?;
     for listener in listeners {
-        outer.tracker.spawn(http::serve(listener, face.router(), outer.cancel.clone()));
+        outer.tracker.spawn(http::serve(
+            listener,
+            face.router(),
+            config.node.trusted_proxies.clone(),
+            outer.cancel.clone(),
+        ));
     }
     write_private(&home.ready_file(), serde_json::to_string(&found.ready)?.as_bytes())?;
     let Found { keys, identity, ready, people, .. } = found;
