@@ -43,12 +43,29 @@ pub fn message(keys: &Keys, to: &PublicKey, text: &str) -> (EventId, Event) {
 
 /// Seals and wraps any rumor.
 pub fn wrap(keys: &Keys, to: &PublicKey, rumor: &UnsignedEvent) -> Event {
-    let v2 = nostr::nips::nip44::Version::V2;
-    let sealed = nostr::nips::nip44::encrypt(keys.secret_key(), to, rumor.as_json(), v2).unwrap();
-    let seal = nips::dm::seal(keys.public_key(), &sealed, Timestamp::now().as_secs()).sign_with_keys(keys).unwrap();
+    wrap_at(keys, to, rumor, Timestamp::now().as_secs())
+}
+
+/// Seals and wraps any rumor; seal and wrap are dated `at` (Unix seconds).
+pub fn wrap_at(keys: &Keys, to: &PublicKey, rumor: &UnsignedEvent, at: u64) -> Event {
+    let sealed = encrypt(keys, to, &rumor.as_json());
+    let seal = nips::dm::seal(keys.public_key(), &sealed, at).sign_with_keys(keys).unwrap();
+    wrap_text(to, &seal.as_json(), at)
+}
+
+/// A wrap around anything.
+pub fn wrap_text(to: &PublicKey, inside: &str, at: u64) -> Event {
     let ephemeral = Keys::generate();
-    let content = nostr::nips::nip44::encrypt(ephemeral.secret_key(), to, seal.as_json(), v2).unwrap();
-    EventBuilder::new(Kind::GiftWrap, content).tag(Tag::public_key(*to)).sign_with_keys(&ephemeral).unwrap()
+    EventBuilder::new(Kind::GiftWrap, encrypt(&ephemeral, to, inside))
+        .tag(Tag::public_key(*to))
+        .custom_created_at(Timestamp::from_secs(at))
+        .sign_with_keys(&ephemeral)
+        .unwrap()
+}
+
+/// NIP-44.
+pub fn encrypt(keys: &Keys, to: &PublicKey, text: &str) -> String {
+    nostr::nips::nip44::encrypt(keys.secret_key(), to, text, nostr::nips::nip44::Version::V2).unwrap()
 }
 
 /// Opens a wrap for `keys`: its author and text.
@@ -62,8 +79,13 @@ pub fn unwrap(keys: &Keys, wrap: &Event) -> Option<(PublicKey, String)> {
 
 impl Client {
     pub async fn connect(url: &str) -> Self {
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-        Self { socket, pending: VecDeque::new(), next_id: 0, url: url.to_owned(), challenge: None }
+        Self::try_connect(url).await.unwrap()
+    }
+
+    /// None when nobody is there.
+    pub async fn try_connect(url: &str) -> Option<Self> {
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
+        Some(Self { socket, pending: VecDeque::new(), next_id: 0, url: url.to_owned(), challenge: None })
     }
 
     pub async fn send(&mut self, message: Value) {
@@ -111,6 +133,30 @@ impl Client {
     pub async fn must_publish(&mut self, event: &Event) {
         let (ok, message) = self.publish(event).await;
         assert!(ok, "refused: {message}");
+    }
+
+    /// Publishes all at once; gives the ids that the relay took before it fell silent or the connection broke.
+    pub async fn publish_until_cut(mut self, events: Vec<Event>) -> Vec<EventId> {
+        let mut taken = Vec::new();
+        for event in &events {
+            let message = json!(["EVENT", serde_json::to_value(event).unwrap()]);
+            if self.socket.send(Message::text(message.to_string())).await.is_err() {
+                break;
+            }
+        }
+        let mut answers = 0;
+        while answers < events.len() {
+            let Ok(Some(Ok(message))) = tokio::time::timeout(PATIENCE, self.socket.next()).await else { break };
+            let Message::Text(text) = message else { continue };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            if value[0] == "OK" {
+                answers += 1;
+                if value[2] == true {
+                    taken.push(EventId::from_hex(value[1].as_str().unwrap()).unwrap());
+                }
+            }
+        }
+        taken
     }
 
     /// Authenticates (NIP-42).
@@ -166,7 +212,9 @@ impl Client {
 
     /// Every answer (6xxx, 7000) to `request` that the relay has.
     pub async fn answers(&mut self, request: &Event) -> Vec<Event> {
-        self.query(Filter::new().event(request.id)).await
+        let mut found = self.query(Filter::new().event(request.id)).await;
+        found.retain(|event| (6000..=7000).contains(&event.kind.as_u16()));
+        found
     }
 
     /// Waits until the relay has a result (6xxx) for `request`.

@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 pub mod client;
+pub mod double;
 pub mod node;
+pub mod outside;
 
 pub use client::Client;
+pub use double::ModelDouble;
 pub use node::{Node, NodeBuilder};
+pub use outside::Outside;
 
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// When it never does; `what` names it.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {

@@ -32,6 +32,7 @@ pub struct NodeBuilder {
     env: Vec<(String, String)>,
     args: Vec<String>,
     listen: Option<String>,
+    for_people: bool,
 }
 
 impl NodeBuilder {
@@ -61,6 +62,12 @@ impl NodeBuilder {
     /// Listens here instead of on a free port.
     pub fn listen(mut self, address: &str) -> Self {
         self.listen = Some(address.to_owned());
+        self
+    }
+
+    /// Starts it without `--json`: what it says to people is in [`Node::welcome`].
+    pub fn for_people(mut self) -> Self {
+        self.for_people = true;
         self
     }
 
@@ -94,7 +101,9 @@ impl NodeBuilder {
             .envs(self.env)
             .arg("--data-dir")
             .arg(&dir)
-            .args(["run", "--json", "--listen", self.listen.as_deref().unwrap_or("127.0.0.1:0")])
+            .arg("run")
+            .args((!self.for_people).then_some("--json"))
+            .args(["--listen", self.listen.as_deref().unwrap_or("127.0.0.1:0")])
             .args(self.args)
             .stdout(Stdio::piped())
             .stderr(file)
@@ -102,16 +111,33 @@ impl NodeBuilder {
             .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let Ok(Ok(Some(line))) = line else {
+        let last = if self.for_people { "timmy init" } else { "" };
+        let Some(welcome) = said(&mut lines, last).await else {
             let _ = child.start_kill();
             let _ = child.wait().await;
             return Err(std::fs::read_to_string(&log).unwrap_or_default());
         };
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        Ok(Node { child, dir, _own: own, ready, _lines: lines })
+        let ready =
+            if self.for_people { std::fs::read_to_string(dir.join("node.json")).unwrap() } else { welcome.clone() };
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        Ok(Node { child, dir, _own: own, ready, welcome, _lines: lines })
     }
 }
+
+/// The lines up to the one that holds `last`; none when the process ends or falls silent before.
+async fn said(lines: &mut Lines, last: &str) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.ok()?.ok()??;
+        text.push_str(&line);
+        if line.contains(last) {
+            return Some(text);
+        }
+        text.push('\n');
+    }
+}
+
+type Lines = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
 
 /// A running node; killed when dropped.
 pub struct Node {
@@ -120,7 +146,9 @@ pub struct Node {
     _own: Option<TempDir>,
     /// The ready line.
     pub ready: Value,
-    _lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    /// What it said when it was ready.
+    pub welcome: String,
+    _lines: Lines,
 }
 
 impl Node {

@@ -1,0 +1,169 @@
+//! Doubles of what a node talks to over HTTP: an OpenAI-compatible model, and pages.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+/// What the double was asked, and how it is to answer.
+struct Script {
+    pieces: Vec<String>,
+    between: Duration,
+    calls: AtomicUsize,
+    hung_up: AtomicUsize,
+    finished: AtomicUsize,
+    bodies: Mutex<Vec<Value>>,
+}
+
+/// A model behind the OpenAI protocol. It streams its pieces one after the other.
+pub struct ModelDouble {
+    address: SocketAddr,
+    script: Arc<Script>,
+    running: Option<Runtime>,
+}
+
+impl ModelDouble {
+    /// A model that answers `pieces`, each after a pause of `between`.
+    pub async fn start(pieces: &[&str], between: Duration) -> Self {
+        let script = Script {
+            pieces: pieces.iter().map(|p| (*p).to_owned()).collect(),
+            between,
+            calls: AtomicUsize::new(0),
+            hung_up: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            bodies: Mutex::default(),
+        };
+        let mut double =
+            Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), script: Arc::new(script), running: None };
+        double.run().await;
+        double
+    }
+
+    /// Comes back at the same address.
+    pub async fn run(&mut self) {
+        let routes = Router::new()
+            .route("/v1/models", get(async || Json(json!({ "data": [] }))))
+            .route("/v1/chat/completions", post(complete))
+            .with_state(Arc::clone(&self.script));
+        let (address, runtime) = serve(self.address, routes).await;
+        self.address = address;
+        self.running = Some(runtime);
+    }
+
+    /// Goes away, connections and all.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.running.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> usize {
+        self.script.calls.load(Ordering::SeqCst)
+    }
+
+    /// Calls whose caller hung up before the end.
+    pub fn hung_up(&self) -> usize {
+        self.script.hung_up.load(Ordering::SeqCst)
+    }
+
+    /// Calls that were answered to the end.
+    pub fn finished(&self) -> usize {
+        self.script.finished.load(Ordering::SeqCst)
+    }
+
+    /// The text of every prompt so far.
+    pub fn prompts(&self) -> String {
+        format!("{:?}", self.script.bodies.lock().unwrap())
+    }
+
+    /// A `[[models]]` section for it, with `more` lines.
+    pub fn config(&self, more: &str) -> String {
+        let address = self.address;
+        format!("[[models]]\nname = \"double\"\nbase_url = \"http://{address}/v1\"\nmodel = \"d\"\n{more}")
+    }
+}
+
+impl Drop for ModelDouble {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Notes whether an answer was read to its end.
+struct Reader {
+    script: Arc<Script>,
+    done: AtomicBool,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let ended = if self.done.load(Ordering::SeqCst) { &self.script.finished } else { &self.script.hung_up };
+        ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) -> Response {
+    script.calls.fetch_add(1, Ordering::SeqCst);
+    script.bodies.lock().unwrap().push(body);
+    let reader = Reader { script, done: AtomicBool::new(false) };
+    let lines = futures_util::stream::unfold((reader, 0), async |(reader, next)| {
+        let count = reader.script.pieces.len();
+        if next > count {
+            return None;
+        }
+        let line = if next == count {
+            reader.done.store(true, Ordering::SeqCst);
+            let usage = json!({ "prompt_tokens": 10, "completion_tokens": 10 });
+            format!("data: {}\n\ndata: [DONE]\n\n", json!({ "choices": [], "usage": usage }))
+        } else {
+            tokio::time::sleep(reader.script.between).await;
+            format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": reader.script.pieces[next] } }] }))
+        };
+        Some((Ok::<_, Infallible>(line), (reader, next + 1)))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(lines)).into_response()
+}
+
+/// A web server in a runtime of its own: dropping the runtime cuts its connections.
+pub struct Pages {
+    /// `ip:port`
+    pub address: SocketAddr,
+    running: Option<Runtime>,
+}
+
+impl Pages {
+    pub async fn serve(routes: Router) -> Self {
+        let (address, runtime) = serve(SocketAddr::from(([127, 0, 0, 1], 0)), routes).await;
+        Self { address, running: Some(runtime) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.running.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve(address: SocketAddr, routes: Router) -> (SocketAddr, Runtime) {
+    let runtime = Runtime::new().unwrap();
+    let listener = crate::eventually("the port is free", async || {
+        runtime.spawn(tokio::net::TcpListener::bind(address)).await.unwrap().ok()
+    })
+    .await;
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move { axum::serve(listener, routes).await });
+    (address, runtime)
+}

@@ -1,0 +1,277 @@
+//! kill -9 at each named step, and at random moments: each accepted job ends in exactly one result, none is lost.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nostr::{Event, EventBuilder, EventId, Filter, Keys, Kind};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::client::request;
+use tests::node::keys;
+use tests::{Client, Node, Outside, eventually};
+
+/// Every point in the code, in the order of a job's life.
+const POINTS: [&str; 9] = [
+    "desk.before-journal",
+    "journal.before-commit",
+    "journal.after-commit",
+    "desk.after-journal",
+    "worker.executing",
+    "worker.before-report",
+    "desk.before-publish",
+    "outbox.before-local-publish",
+    "outbox.after-local-publish",
+];
+/// A point that is passed more often than this in one short run is not walked to its end.
+const PASSES_MAX: u32 = 60;
+
+fn points_in(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            points_in(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.split("crash_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_crash_point_of_the_code_is_walked() {
+    let mut found = BTreeSet::new();
+    points_in(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../daemon/src"), &mut found);
+    assert_eq!(found, POINTS.iter().map(|p| (*p).to_owned()).collect());
+}
+
+/// One walk: a data folder that lives through many crashes, and an outside relay that stays up.
+struct Walk {
+    dir: TempDir,
+    outside: Outside,
+    config: String,
+}
+
+/// A job and whether a relay said OK to it.
+struct Asked {
+    event: Event,
+    accepted: bool,
+}
+
+impl Walk {
+    async fn new() -> Self {
+        let outside = Outside::start().await;
+        let config = Outside::config(&[&outside]);
+        Self { dir: TempDir::new().unwrap(), outside, config }
+    }
+
+    async fn start(&self, crash_at: &str) -> Result<Node, String> {
+        Node::builder().dir(self.dir.path()).config(&self.config).env("TIMMY_CRASH_AT", crash_at).try_start().await
+    }
+
+    /// Publishes one job to the node's own relay and one to the outside relay.
+    async fn ask(&self, node: &Node, name: &str) -> Vec<Asked> {
+        let p = node.public_key().to_hex();
+        let own = request(&keys(), 5000, &[&["i", name, "text"], &["p", &p]]);
+        let outer = request(&keys(), 5001, &[&["i", name, "text"], &["p", &p]]);
+        self.outside.must_publish(&outer).await;
+        let taken = match Client::try_connect(node.relay()).await {
+            Some(client) => client.publish_until_cut(vec![own.clone()]).await,
+            None => vec![],
+        };
+        vec![Asked { accepted: taken.contains(&own.id), event: own }, Asked { accepted: true, event: outer }]
+    }
+}
+
+/// True when every job that `asked` holds came to its end, false when the node died first.
+async fn survives(node: &mut Node, asked: &[Asked]) -> bool {
+    let deadline = tokio::time::Instant::now() + tests::PATIENCE;
+    while !node.has_ended() {
+        assert!(tokio::time::Instant::now() < deadline, "neither a crash nor an end:\n{}", node.log());
+        let (_, out, _) = node.cli(&["job", "list", "--limit", "1000", "--json"]).await;
+        let jobs: Vec<Value> = serde_json::from_str(&out).unwrap_or_default();
+        let settled = |a: &Asked| jobs.iter().any(|j| j["id"] == a.event.id.to_hex() && j["state"] == "settled");
+        if asked.iter().all(settled) {
+            return !node.has_ended();
+        }
+    }
+    false
+}
+
+/// Every accepted job has exactly one result, on the node's relay and on the one it was published to.
+async fn answered_once(walk: &Walk, node: &Node, asked: &[Asked], what: &str) {
+    let mut client = Client::connect(node.relay()).await;
+    for Asked { event, accepted } in asked {
+        if *accepted {
+            client.result(event).await;
+        }
+        let results = results_of(&mut client, &[event.id]).await;
+        let count = results.get(&event.id).copied().unwrap_or_default();
+        assert_eq!(count, usize::from(*accepted || count > 0), "{what}: results of {}", event.id);
+        if *accepted {
+            settled_and_replayed(node, event, what).await;
+        }
+    }
+    let outer = &asked[1].event;
+    let filter = Filter::new().event(outer.id).kind(Kind::from_u16(6001));
+    let found = eventually("the result reaches the outside relay", async || {
+        Some(walk.outside.query(filter.clone()).await).filter(|f| !f.is_empty())
+    })
+    .await;
+    assert_eq!(found.len(), 1, "{what}: results on the outside relay");
+}
+
+/// The job settles, and replayed its journal tells the same run.
+async fn settled_and_replayed(node: &Node, event: &Event, what: &str) {
+    let id = event.id.to_hex();
+    eventually("the job settles", async || {
+        Some(node.json(&["job", "show", &id]).await).filter(|job| job["state"] == "settled")
+    })
+    .await;
+    let run = node.json(&["job", "replay", &id]).await;
+    assert_eq!((&run["same_as_journal"], &run["state"]), (&true.into(), &"settled".into()), "{what}: {run}");
+}
+
+/// How many results each of `ids` has on the relay.
+async fn results_of(client: &mut Client, ids: &[EventId]) -> BTreeMap<EventId, usize> {
+    let kinds = [6000, 6001].map(Kind::from_u16);
+    let mut counts = BTreeMap::new();
+    for some in ids.chunks(100) {
+        for result in client.query(Filter::new().events(some.iter().copied()).kinds(kinds).limit(5000)).await {
+            let job = nips::job::reply::answered_job(&result).unwrap();
+            *counts.entry(EventId::from_byte_array(*job.as_bytes())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Lets the node die at the first, second, … pass of `point`, until a run passes it less often.
+async fn walk(point: &str) {
+    let walk = Walk::new().await;
+    walk.start("").await.unwrap().stop().await;
+    let mut crashes = 0;
+    for pass in 1..=PASSES_MAX {
+        let what = format!("{point}:{pass}");
+        let mut survived = false;
+        let mut asked = vec![];
+        if let Ok(mut node) = walk.start(&what).await {
+            asked = walk.ask(&node, &what).await;
+            survived = survives(&mut node, &asked).await;
+        }
+        if survived {
+            break;
+        }
+        crashes += 1;
+        if asked.is_empty() {
+            continue;
+        }
+        let node = walk.start("").await.unwrap();
+        answered_once(&walk, &node, &asked, &what).await;
+    }
+    println!("{point}: {crashes} crashes");
+    assert!(crashes > 0, "{point} was never reached");
+}
+
+#[tokio::test]
+async fn a_crash_around_the_desks_journal_loses_and_doubles_nothing() {
+    walk("desk.before-journal").await;
+    walk("desk.after-journal").await;
+}
+
+#[tokio::test]
+async fn a_crash_before_a_commit_loses_and_doubles_nothing() {
+    walk("journal.before-commit").await;
+}
+
+#[tokio::test]
+async fn a_crash_after_a_commit_loses_and_doubles_nothing() {
+    walk("journal.after-commit").await;
+}
+
+#[tokio::test]
+async fn a_crash_of_a_worker_loses_and_doubles_nothing() {
+    walk("worker.executing").await;
+    walk("worker.before-report").await;
+}
+
+#[tokio::test]
+async fn a_crash_around_publishing_loses_and_doubles_nothing() {
+    walk("desk.before-publish").await;
+    walk("outbox.before-local-publish").await;
+    walk("outbox.after-local-publish").await;
+}
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// What the relay of a node took over many lives.
+#[derive(Default)]
+struct Taken {
+    /// Jobs sent; with an OK or without.
+    jobs: BTreeMap<EventId, bool>,
+    /// Notes that got an OK.
+    notes: Vec<EventId>,
+}
+
+/// A few jobs, each by somebody else, and a burst of notes.
+fn load(round: u64, node: &str) -> (Vec<Event>, Vec<Event>) {
+    let job = |kind, n| request(&keys(), kind, &[&["i", &format!("round {round}, job {n}"), "text"], &["p", node]]);
+    let author = Keys::generate();
+    let note = |n| EventBuilder::text_note(format!("note {n} of round {round}")).sign_with_keys(&author).unwrap();
+    (vec![job(5000, 1), job(5001, 2), job(5000, 3)], (0..12).map(note).collect())
+}
+
+/// One life: jobs and notes go out on two connections, and the node is killed `after` the first was sent.
+async fn live_and_die(node: &mut Node, round: u64, after: Duration, taken: &mut Taken) {
+    let (jobs, notes) = load(round, &node.public_key().to_hex());
+    taken.jobs.extend(jobs.iter().map(|job| (job.id, false)));
+    let (one, two) = (Client::connect(node.relay()).await, Client::connect(node.relay()).await);
+    let death = async {
+        tokio::time::sleep(after).await;
+        node.kill().await;
+    };
+    let (jobs, notes, ()) = tokio::join!(one.publish_until_cut(jobs), two.publish_until_cut(notes), death);
+    taken.jobs.extend(jobs.into_iter().map(|id| (id, true)));
+    taken.notes.extend(notes);
+}
+
+#[tokio::test]
+async fn random_kills_lose_no_accepted_job_answer_none_twice_and_lose_no_acknowledged_event() {
+    let (kills, seed) = (setting("TIMMY_KILLS", 200), setting("TIMMY_SEED", rand::random::<u32>().into()));
+    println!("TIMMY_SEED={seed} TIMMY_KILLS={kills}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = TempDir::new().unwrap();
+    let mut taken = Taken::default();
+    for round in 0..kills {
+        let mut node = Node::builder().dir(dir.path()).start().await;
+        let after = Duration::from_micros(random.random_range(0..60_000));
+        live_and_die(&mut node, round, after, &mut taken).await;
+    }
+    let node = Node::builder().dir(dir.path()).start().await;
+    let mut client = Client::connect(node.relay()).await;
+    let accepted: Vec<EventId> = taken.jobs.iter().filter(|(_, ok)| **ok).map(|(id, _)| *id).collect();
+    println!("{} jobs, {} accepted, {} notes acknowledged", taken.jobs.len(), accepted.len(), taken.notes.len());
+    for id in &accepted {
+        let kinds = [6000, 6001].map(Kind::from_u16);
+        let wait = client.subscribe(Filter::new().event(*id).kinds(kinds)).await;
+        client.next_event(&wait).await;
+        client.send(serde_json::json!(["CLOSE", wait])).await;
+    }
+    let all: Vec<EventId> = taken.jobs.keys().copied().collect();
+    let results = results_of(&mut client, &all).await;
+    assert!(results.values().all(|count| *count == 1), "answered twice: {results:?}");
+    assert!(accepted.iter().all(|id| results.contains_key(id)));
+    let mut kept = BTreeSet::new();
+    for some in taken.notes.chunks(400) {
+        kept.extend(client.query(Filter::new().ids(some.iter().copied()).limit(5000)).await.iter().map(|e| e.id));
+    }
+    let lost: Vec<&EventId> = taken.notes.iter().filter(|id| !kept.contains(*id)).collect();
+    assert!(lost.is_empty(), "{} acknowledged events are lost", lost.len());
+    assert!(taken.notes.len() as u64 >= kills, "too few notes were acknowledged to say anything");
+}
