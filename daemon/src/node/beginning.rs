@@ -22,6 +22,8 @@ use crate::publish::Publisher;
 const RESTORED_AT: &str = "restored_at_s";
 /// How long outside relays are asked, before jobs are taken, whether another install speaks for the passport.
 const CARD_LOOKUP: Duration = Duration::from_secs(4);
+/// How long model servers may take to say whether they are there, before jobs are judged.
+const PROBE: Duration = Duration::from_secs(5);
 /// How often the disk is looked at, and old rows are pruned.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Finished jobs are kept this long, ms.
@@ -64,6 +66,8 @@ impl Beginning {
         if let Some(at) = restored {
             self.fetch_own_results(at.parse().unwrap_or_default()).await?;
         }
+        // What came meanwhile is judged by what can be done: a model that is slow to answer is waited for here, not at the start.
+        let _ = tokio::time::timeout(PROBE, tools.workshop.chain().probe()).await;
         let count = self.desk.recover().await?;
         if count > 0 {
             tracing::info!(count, "taking up unfinished jobs");
