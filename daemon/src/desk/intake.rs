@@ -233,7 +233,7 @@ impl Desk {
             return self.tools.metrics.dropped("over_rate");
         }
         self.rates.count(&message.author, Purpose::Message, round.now_ms);
-        let claimed = self.claim(message);
+        let claimed = self.claim(round, message);
         let audience = self.people.audience(&message.author);
         let Some(work) = self.work_for(round, message, audience, claimed) else {
             return self.tools.metrics.dropped("stranger");
@@ -283,7 +283,7 @@ impl Desk {
     }
 
     /// The first message that carries the claim code makes its sender the owner.
-    fn claim(&mut self, message: &DirectMessage) -> bool {
+    fn claim(&mut self, round: &mut Round, message: &DirectMessage) -> bool {
         let Some(code) = self.people.claim.clone() else { return false };
         let letters =
             |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
@@ -292,6 +292,7 @@ impl Desk {
         }
         self.people.claim = None;
         self.people.owner = Some(message.author);
+        round.stamp.owner = Some(message.author.to_hex());
         self.tools.new_owner(&self.people);
         true
     }

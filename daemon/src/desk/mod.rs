@@ -188,25 +188,13 @@ impl Tools {
         self.people.read().unwrap_or_else(PoisonError::into_inner).owner
     }
 
-    /// Keeps that `owner` claimed the node.
-    fn new_owner(self: &Arc<Self>, people: &People) {
+    /// Lets the relay and the other doors know who claimed the node; the round writes it down.
+    fn new_owner(&self, people: &People) {
         self.server.set_people(people.known());
         self.people.write().unwrap_or_else(PoisonError::into_inner).clone_from(people);
-        let (tools, owner) = (Arc::clone(self), people.owner);
-        self.tracker.spawn(async move {
-            let Some(owner) = owner else { return };
-            match tools.journal.set_meta(OWNER_KEY, owner.to_hex()).await {
-                Ok(()) => tracing::info!("the node has an owner now"),
-                Err(error) => {
-                    tracing::error!(%error, "the owner could not be written down; name owner.npub in the configuration")
-                }
-            }
-        });
+        tracing::info!("the node has an owner now");
     }
 }
-
-/// Under which name the journal keeps an owner who claimed the node.
-pub const OWNER_KEY: &str = "owner";
 
 /// Numbers of the configuration that the desk keeps to.
 #[derive(Debug, Clone)]

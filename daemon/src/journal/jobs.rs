@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nips::job::{Input, JobId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Journal, JournalError};
+use super::{Journal, JournalError, OWNER_KEY};
 
 /// A job as it is written down first.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ pub struct Stamp {
     pub greeted: Vec<String>,
     /// How far the embedded relay's events have been taken in.
     pub relay_sequence: Option<u64>,
+    /// Who claimed the node, hex.
+    pub owner: Option<String>,
 }
 
 impl Stamp {
@@ -101,6 +103,7 @@ impl Stamp {
             && self.withdrawn.is_empty()
             && self.greeted.is_empty()
             && self.relay_sequence.is_none()
+            && self.owner.is_none()
     }
 }
 
@@ -185,6 +188,9 @@ fn stamp(db: &Connection, stamp: &Stamp) -> rusqlite::Result<()> {
     stamp_inbox(db, stamp)?;
     if let Some(sequence) = stamp.relay_sequence {
         set_meta(db, "relay_sequence", &sequence.to_string())?;
+    }
+    if let Some(owner) = &stamp.owner {
+        set_meta(db, OWNER_KEY, owner)?;
     }
     Ok(())
 }

@@ -19,6 +19,9 @@ pub use jobs::{Arrival, JobRow, NewJob, Opened, Stamp, Step, Word};
 pub use outbox::OutboxCount;
 pub use schema::VERSION;
 
+/// Under which name the journal keeps an owner who claimed the node.
+pub const OWNER_KEY: &str = "owner";
+
 /// Writes that may wait; more wait in their callers.
 const QUEUE: usize = 1024;
 /// Writes that share one transaction.

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::adapters::{Ledger, Metered, RelayLibrary};
 use crate::config::{self, Config};
-use crate::desk::{OWNER_KEY, People, Rules, Tools};
+use crate::desk::{People, Rules, Tools};
 use crate::home::{Home, Ready};
-use crate::journal::{Journal, now_ms};
+use crate::journal::{Journal, OWNER_KEY, now_ms};
 use crate::keys::{NodeKeys, Passphrase, Passport};
 use crate::metrics::Metrics;
 
