@@ -70,11 +70,15 @@ pub fn encrypt(keys: &Keys, to: &PublicKey, text: &str) -> String {
 
 /// Opens a wrap for `keys`: its author and text.
 pub fn unwrap(keys: &Keys, wrap: &Event) -> Option<(PublicKey, String)> {
+    open_wrap(keys, wrap).map(|message| (message.author, message.text))
+}
+
+/// The message in a wrap for `keys`.
+pub fn open_wrap(keys: &Keys, wrap: &Event) -> Option<nips::DirectMessage> {
     let layer = nostr::nips::nip44::decrypt(keys.secret_key(), &wrap.pubkey, &wrap.content).ok()?;
     let seal = nips::dm::read_seal(wrap, &layer).ok()?;
     let rumor = nostr::nips::nip44::decrypt(keys.secret_key(), &seal.pubkey, &seal.content).ok()?;
-    let message = nips::dm::read_rumor(&seal, &rumor, Timestamp::now().as_secs()).ok()?;
-    Some((message.author, message.text))
+    nips::dm::read_rumor(&seal, &rumor, Timestamp::now().as_secs()).ok()
 }
 
 impl Client {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nostr::{Event, EventBuilder, EventId, Filter, Keys, Kind};
+use nostr::{Event, EventBuilder, EventId, Filter, Keys, Kind, PublicKey, ToBech32};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::client::request;
+use tests::client::{message, request, sealed_request};
 use tests::node::keys;
 use tests::{Client, Node, Outside, eventually};
 
@@ -211,52 +211,70 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// What the relay of a node took over many lives.
-#[derive(Default)]
 struct Taken {
+    owner: Keys,
     /// Jobs sent; with an OK or without.
     jobs: BTreeMap<EventId, bool>,
+    /// The owner's messages by wrap: the message's own id, and whether its wrap got an OK.
+    messages: BTreeMap<EventId, (EventId, bool)>,
     /// Notes that got an OK.
     notes: Vec<EventId>,
 }
 
-/// A few jobs, each by somebody else, and a burst of notes.
-fn load(round: u64, node: &str) -> (Vec<Event>, Vec<Event>) {
-    let job = |kind, n| request(&keys(), kind, &[&["i", &format!("round {round}, job {n}"), "text"], &["p", node]]);
-    let author = Keys::generate();
-    let note = |n| EventBuilder::text_note(format!("note {n} of round {round}")).sign_with_keys(&author).unwrap();
-    (vec![job(5000, 1), job(5001, 2), job(5000, 3)], (0..12).map(note).collect())
+impl Taken {
+    fn new() -> Self {
+        Self { owner: keys(), jobs: BTreeMap::new(), messages: BTreeMap::new(), notes: vec![] }
+    }
+
+    /// A few jobs, each by somebody else, one of them encrypted, and a message of the owner.
+    fn asked(&mut self, round: u64, node: &PublicKey) -> Vec<Event> {
+        let (p, text) = (node.to_hex(), format!("round {round}"));
+        let job = |kind| request(&keys(), kind, &[&["i", &text, "text"], &["p", &p]]);
+        let sealed = sealed_request(&keys(), node, 5000, &[&["i", &text, "text"]]);
+        let mut events = vec![job(5000), job(5001), sealed];
+        self.jobs.extend(events.iter().map(|job| (job.id, false)));
+        let (id, wrap) = message(&self.owner, node, &text);
+        self.messages.insert(wrap.id, (id, false));
+        events.insert(usize::try_from(round % 4).unwrap(), wrap);
+        events
+    }
+
+    fn accepted(&mut self, ids: Vec<EventId>) {
+        for id in ids {
+            if let Some((_, ok)) = self.messages.get_mut(&id) {
+                *ok = true;
+            } else {
+                self.jobs.insert(id, true);
+            }
+        }
+    }
 }
 
-/// One life: jobs and notes go out on two connections, and the node is killed `after` the first was sent.
+/// A burst of notes.
+fn notes(round: u64) -> Vec<Event> {
+    let author = Keys::generate();
+    let note = |n| EventBuilder::text_note(format!("note {n} of round {round}")).sign_with_keys(&author).unwrap();
+    (0..12).map(note).collect()
+}
+
+/// One life: questions and notes go out on two connections, and the node is killed `after` the first was sent.
 async fn live_and_die(node: &mut Node, round: u64, after: Duration, taken: &mut Taken) {
-    let (jobs, notes) = load(round, &node.public_key().to_hex());
-    taken.jobs.extend(jobs.iter().map(|job| (job.id, false)));
+    let (asked, notes) = (taken.asked(round, &node.public_key()), notes(round));
     let (one, two) = (Client::connect(node.relay()).await, Client::connect(node.relay()).await);
     let death = async {
         tokio::time::sleep(after).await;
         node.kill().await;
     };
-    let (jobs, notes, ()) = tokio::join!(one.publish_until_cut(jobs), two.publish_until_cut(notes), death);
-    taken.jobs.extend(jobs.into_iter().map(|id| (id, true)));
+    let (asked, notes, ()) = tokio::join!(one.publish_until_cut(asked), two.publish_until_cut(notes), death);
+    taken.accepted(asked);
     taken.notes.extend(notes);
 }
 
-#[tokio::test]
-async fn random_kills_lose_no_accepted_job_answer_none_twice_and_lose_no_acknowledged_event() {
-    let (kills, seed) = (setting("TIMMY_KILLS", 200), setting("TIMMY_SEED", rand::random::<u32>().into()));
-    println!("TIMMY_SEED={seed} TIMMY_KILLS={kills}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let dir = TempDir::new().unwrap();
-    let mut taken = Taken::default();
-    for round in 0..kills {
-        let mut node = Node::builder().dir(dir.path()).start().await;
-        let after = Duration::from_micros(random.random_range(0..60_000));
-        live_and_die(&mut node, round, after, &mut taken).await;
-    }
-    let node = Node::builder().dir(dir.path()).start().await;
+/// Each accepted job gets its result; no job has two.
+async fn jobs_are_answered_once(node: &Node, taken: &Taken) {
     let mut client = Client::connect(node.relay()).await;
     let accepted: Vec<EventId> = taken.jobs.iter().filter(|(_, ok)| **ok).map(|(id, _)| *id).collect();
-    println!("{} jobs, {} accepted, {} notes acknowledged", taken.jobs.len(), accepted.len(), taken.notes.len());
+    println!("{} jobs, {} accepted", taken.jobs.len(), accepted.len());
     for id in &accepted {
         let kinds = [6000, 6001].map(Kind::from_u16);
         let wait = client.subscribe(Filter::new().event(*id).kinds(kinds)).await;
@@ -267,11 +285,59 @@ async fn random_kills_lose_no_accepted_job_answer_none_twice_and_lose_no_acknowl
     let results = results_of(&mut client, &all).await;
     assert!(results.values().all(|count| *count == 1), "answered twice: {results:?}");
     assert!(accepted.iter().all(|id| results.contains_key(id)));
+}
+
+/// How often each message of the owner was answered.
+async fn replies(node: &Node, owner: &Keys) -> BTreeMap<EventId, usize> {
+    let mut client = Client::connect(node.relay()).await;
+    client.auth(owner).await;
+    let mut counts = BTreeMap::new();
+    for wrap in client.query(Filter::new().kind(Kind::GiftWrap).pubkey(owner.public_key()).limit(5000)).await {
+        let said = tests::client::open_wrap(owner, &wrap).unwrap();
+        *counts.entry(said.reply_to.unwrap()).or_default() += 1;
+    }
+    counts
+}
+
+async fn messages_are_answered_once(node: &Node, taken: &Taken) {
+    let accepted: Vec<EventId> = taken.messages.values().filter(|(_, ok)| *ok).map(|(id, _)| *id).collect();
+    println!("{} messages, {} accepted", taken.messages.len(), accepted.len());
+    let counts = eventually("every accepted message is answered", async || {
+        Some(replies(node, &taken.owner).await).filter(|counts| accepted.iter().all(|id| counts.contains_key(id)))
+    })
+    .await;
+    assert!(counts.values().all(|count| *count == 1), "answered twice: {counts:?}");
+}
+
+async fn notes_are_kept(node: &Node, taken: &Taken) {
+    let mut client = Client::connect(node.relay()).await;
     let mut kept = BTreeSet::new();
     for some in taken.notes.chunks(400) {
         kept.extend(client.query(Filter::new().ids(some.iter().copied()).limit(5000)).await.iter().map(|e| e.id));
     }
-    let lost: Vec<&EventId> = taken.notes.iter().filter(|id| !kept.contains(*id)).collect();
-    assert!(lost.is_empty(), "{} acknowledged events are lost", lost.len());
+    let lost = taken.notes.iter().filter(|id| !kept.contains(*id)).count();
+    println!("{} notes acknowledged", taken.notes.len());
+    assert_eq!(lost, 0, "acknowledged events are lost");
+}
+
+#[tokio::test]
+async fn random_kills_lose_no_accepted_job_answer_none_twice_and_lose_no_acknowledged_event() {
+    let (kills, seed) = (setting("TIMMY_KILLS", 200), setting("TIMMY_SEED", rand::random::<u32>().into()));
+    println!("TIMMY_SEED={seed} TIMMY_KILLS={kills}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = TempDir::new().unwrap();
+    let mut taken = Taken::new();
+    let owner = format!("[owner]\nnpub = \"{}\"", taken.owner.public_key().to_bech32().unwrap());
+    // One person writes here as often as nobody does: the limit of messages a minute would come first.
+    let config = format!("{owner}\n[dvm]\njobs_per_author_per_min = 100000");
+    for round in 0..kills {
+        let mut node = Node::builder().dir(dir.path()).config(&config).start().await;
+        let after = Duration::from_micros(random.random_range(0..60_000));
+        live_and_die(&mut node, round, after, &mut taken).await;
+    }
+    let node = Node::builder().dir(dir.path()).config(&config).start().await;
+    jobs_are_answered_once(&node, &taken).await;
+    messages_are_answered_once(&node, &taken).await;
+    notes_are_kept(&node, &taken).await;
     assert!(taken.notes.len() as u64 >= kills, "too few notes were acknowledged to say anything");
 }

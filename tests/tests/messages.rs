@@ -261,3 +261,34 @@ async fn a_node_with_an_owner_prints_no_code_and_a_ready_line_never_does() {
     let keys: Vec<&String> = unowned.ready.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["http", "npub", "peer_id", "pid", "pubkey", "ready", "relay"]);
 }
+
+#[tokio::test]
+async fn a_claim_is_kept_if_its_welcome_is_whenever_the_node_dies() {
+    let mut welcomed = 0;
+    for pass in 1..=6 {
+        let dir = TempDir::new().unwrap();
+        let point = format!("desk.after-journal:{pass}");
+        let builder = Node::builder().dir(dir.path()).env("TIMMY_CRASH_AT", &point).for_people();
+        let Ok(mut node) = builder.try_start().await else { continue };
+        let line = node.welcome.lines().find(|l| l.contains("become its owner")).unwrap();
+        let (claimer, to) = (keys(), node.public_key());
+        let claim = message(&claimer, &to, line.split_whitespace().last().unwrap()).1;
+        let Some(client) = Client::try_connect(node.relay()).await else { continue };
+        if client.publish_until_cut(vec![claim]).await.is_empty() {
+            continue;
+        }
+        // Either it dies at this pass, or every pass of this life is over once the welcome has left.
+        eventually("the node dies, or the message is answered", async || {
+            let counted = node.cli(&["job", "list", "--json"]).await.1;
+            (node.has_ended() || counted.contains("\"settled\"")).then_some(())
+        })
+        .await;
+        drop(node);
+        let node = Node::builder().dir(dir.path()).for_people().start().await;
+        let answer = mail_of(&node, &claimer, 1).await.remove(0);
+        let owned = answer.contains("You are my owner now");
+        assert_eq!(owned, !node.welcome.contains("become its owner"), "{point}: {answer}");
+        welcomed += usize::from(owned);
+    }
+    assert!(welcomed > 0);
+}
