@@ -168,7 +168,7 @@ async fn kind_5_of_the_author_stops_the_work_and_the_model_call_and_nobody_elses
 
 #[tokio::test]
 async fn slow_work_is_told_of_and_parts_come_once_a_second_with_an_expiration() {
-    let words = ["word "; 24];
+    let words = ["word "; 40];
     let model = ModelDouble::start(&words, Duration::from_millis(150)).await;
     let (_node, mut client, p) = node_with(&model, "", "").await;
     let slow_start = prompt(&keys(), "slowly", &p);
@@ -179,12 +179,12 @@ async fn slow_work_is_told_of_and_parts_come_once_a_second_with_an_expiration() 
     while parts.len() < 3 {
         let event = client.next_event(&feedback).await;
         assert_eq!(status(&event), "partial");
-        assert!("word ".repeat(24).starts_with(&event.content) && !event.content.is_empty());
+        assert!("word ".repeat(40).starts_with(&event.content) && !event.content.is_empty());
         assert!(tag(&event, "expiration").is_some());
         parts.push((event.created_at, first.elapsed()));
     }
     assert!(first.elapsed() >= Duration::from_millis(2700), "three parts need three seconds: {parts:?}");
-    assert_eq!(client.result(&slow_start).await.content, "word ".repeat(24));
+    assert_eq!(client.result(&slow_start).await.content, "word ".repeat(40));
 }
 
 #[tokio::test]
