@@ -9,24 +9,26 @@ use super::JournalError;
 /// The schema this program writes.
 pub const VERSION: i64 = 1;
 
+/// Tables with long rows are kept in the order of writing, and only their small indices in the order of their random ids: a
+/// round of the desk then writes few pages. Keyed by id themselves, each job rewrote pages all over the file.
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- A job: what is asked and where it stands. `done` = nothing more will happen.
 CREATE TABLE jobs(
-  id BLOB PRIMARY KEY, kind INTEGER NOT NULL, customer TEXT, order_json TEXT NOT NULL, state TEXT NOT NULL,
-  done INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+  id BLOB PRIMARY KEY NOT NULL, kind INTEGER NOT NULL, customer TEXT, order_json TEXT NOT NULL, state TEXT NOT NULL,
+  done INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL);
 CREATE INDEX jobs_open ON jobs(created_ms) WHERE done = 0;
 CREATE INDEX jobs_recent ON jobs(created_ms);
 -- What happened to it, in order; replayed, it gives the same effects.
 CREATE TABLE inputs(job BLOB NOT NULL, step INTEGER NOT NULL, at_ms INTEGER NOT NULL, input TEXT NOT NULL,
-  PRIMARY KEY(job, step)) WITHOUT ROWID;
+  PRIMARY KEY(job, step));
 -- Events that must be opened (decrypted) before they mean anything, and those seen lately.
-CREATE TABLE inbox(id BLOB PRIMARY KEY, event TEXT NOT NULL, came_by TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE inbox(id BLOB PRIMARY KEY NOT NULL, event TEXT NOT NULL, came_by TEXT, at_ms INTEGER NOT NULL);
 CREATE TABLE seen(id BLOB PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 -- Requests taken back before they came.
 CREATE TABLE withdrawn(request BLOB, author TEXT, at_ms INTEGER NOT NULL, PRIMARY KEY(request, author)) WITHOUT ROWID;
 -- What is signed and still has to reach relays.
-CREATE TABLE words(id BLOB PRIMARY KEY, job BLOB, event TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE words(id BLOB PRIMARY KEY NOT NULL, job BLOB, event TEXT NOT NULL, created_ms INTEGER NOT NULL);
 CREATE INDEX words_job ON words(job);
 CREATE TABLE targets(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, word BLOB NOT NULL, relay TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
