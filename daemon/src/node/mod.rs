@@ -161,7 +161,9 @@ async fn furnish(
     let local = Arc::new(OwnRelay(server.clone()));
     let outbox_config = OutboxConfig::new(Arc::new(journal.clone()), pool.clone(), Some(local));
     let (outbox, settled) = Outbox::start(outbox_config, &inner.tracker, inner.cancel.clone());
-    let workshop = Arc::new(parts::workshop(config, &server, ledger, &metrics)?);
+    // Compiled once for both: its patterns take most of the time of a start.
+    let conscience = parts::conscience(config)?;
+    let workshop = Arc::new(parts::workshop(config, &server, ledger, &metrics, conscience.clone())?);
     // A model server that is slow to answer must not hold up the start.
     let _ = tokio::time::timeout(PROBE, workshop.chain().probe()).await;
     let relay = found.identity.relays.first().cloned();
@@ -176,7 +178,7 @@ async fn furnish(
     let tools = Tools {
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
         passport: PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?),
-        conscience: parts::conscience(config)?,
+        conscience,
         journal,
         server,
         pool,

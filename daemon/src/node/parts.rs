@@ -174,12 +174,18 @@ pub(super) fn conscience(config: &Config) -> Result<Conscience> {
     Conscience::new(lines).context("the rules of the conscience do not load")
 }
 
-pub(super) fn workshop(config: &Config, server: &Server, ledger: Arc<Ledger>, metrics: &Metrics) -> Result<Workshop> {
+pub(super) fn workshop(
+    config: &Config,
+    server: &Server,
+    ledger: Arc<Ledger>,
+    metrics: &Metrics,
+    conscience: Conscience,
+) -> Result<Workshop> {
     let clock = Arc::new(SystemClock::default());
     let links = config.models.iter().map(|m| link(m, metrics)).collect::<Result<Vec<_>>>()?;
     let chain = Chain::from_links(links, ledger, clock.clone());
     let fetcher = Fetcher::new(Arc::new(bots::fetch::SystemResolver), FetchLimits::default(), config.private_hosts());
-    Ok(Workshop::new(Arc::new(chain), fetcher, Arc::new(RelayLibrary(server.clone())), conscience(config)?, clock))
+    Ok(Workshop::new(Arc::new(chain), fetcher, Arc::new(RelayLibrary(server.clone())), conscience, clock))
 }
 
 pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
