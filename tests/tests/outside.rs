@@ -188,6 +188,38 @@ async fn requests_from_while_the_node_was_down_are_answered_once_back_to_catch_u
     }
 }
 
+/// More than the queue holds, and more from one customer than a minute allows: none of it came too fast, it only gathered.
+#[tokio::test]
+async fn all_that_gathered_while_the_node_was_away_is_done() {
+    let outside = Outside::start().await;
+    let dir = TempDir::new().unwrap();
+    let start = async || at(&dir, &[&outside]).start().await;
+    let mut node = start().await;
+    listening(&node, &[&outside]).await;
+    let provider = node.public_key();
+    age_journal(&mut node, 5 * 3600).await;
+    let patient = keys();
+    let ask = |keys: &nostr::Keys, seconds_ago: u64| {
+        let tags = [Tag::parse(["i", "x", "text"]).unwrap(), Tag::public_key(provider)];
+        let request = EventBuilder::new(Kind::from_u16(5000), "").tags(tags);
+        request.custom_created_at(Timestamp::now() - seconds_ago).sign_with_keys(keys).unwrap()
+    };
+    let crowd = (0..120).map(|_| ask(&keys(), 1800));
+    let asked: Vec<Event> = crowd.chain((5..35).map(|minute| ask(&patient, minute * 60))).collect();
+    let mut client = outside.client().await;
+    for request in &asked {
+        client.must_publish(request).await;
+    }
+    let node = start().await;
+    let mut client = Client::connect(node.relay()).await;
+    for request in &asked {
+        let result = client.result(request).await;
+        assert_eq!(result.content, "x");
+    }
+    let refusals = client.query(Filter::new().author(provider).kind(Kind::from_u16(7000))).await;
+    assert!(refusals.is_empty(), "{refusals:?}");
+}
+
 /// Stops the node and lets its journal believe that it began, and was last connected, `seconds` earlier.
 async fn age_journal(node: &mut Node, seconds: i64) {
     node.stop().await;

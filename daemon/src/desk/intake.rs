@@ -53,6 +53,9 @@ fn asked(message: &Message) -> Option<&Event> {
     if let Message::Opened { content: Opened::Job(event, ..), .. } = message { Some(event) } else { None }
 }
 
+/// A request this old comes by a catch-up, seconds: it was sent while the node, or its relay, was away.
+const LATE_S: u64 = 120;
+
 fn is_request(event: &Event) -> bool {
     REQUEST_KINDS.contains(&event.kind.as_u16())
 }
@@ -131,7 +134,7 @@ impl Desk {
         }
         let order = self.order(event, parsed, came_by);
         if verdict == Verdict::Accept {
-            self.rates.count(&event.pubkey, Purpose::Job, round.now_ms);
+            self.count_job(event, round.now_ms);
         }
         let requested =
             Input::Requested { verdict, needs_inputs: order.needs_inputs(), expires_at_ms: order.expires_at_ms() };
@@ -141,6 +144,7 @@ impl Desk {
     fn verdict(&mut self, round: &Round, request: &JobRequest) -> Verdict {
         let now = round.now_ms / 1000;
         let theirs = self.crowd.get(&request.customer).copied().unwrap_or_default();
+        let late = self.is_late(request.created_at, now);
         let crowded = self.live.len() >= MAX_LIVE || theirs >= MAX_LIVE_PER_CUSTOMER;
         admit(
             request,
@@ -150,11 +154,28 @@ impl Desk {
                 not_before: self.rules.first_start_s.max(now.saturating_sub(self.rules.catch_up_s)),
                 offered: self.can_do(request.kind, &request.customer),
                 open: self.is_open(),
-                queue_full: crowded || self.queue.len() >= self.rules.max_queued || !self.has_room(),
-                over_rate: self.rates.is_over(&request.customer, Purpose::Job, round.now_ms),
+                queue_full: crowded || (!late && self.queue.len() >= self.rules.max_queued) || !self.has_room(),
+                over_rate: if late {
+                    self.rates.past_is_over(&request.customer, request.created_at)
+                } else {
+                    self.rates.is_over(&request.customer, Purpose::Job, round.now_ms)
+                },
                 cancelled: round.is_withdrawn(request),
             },
         )
+    }
+
+    /// True for a request that was sent before this start, or a while ago.
+    pub(super) fn is_late(&self, asked_s: u64, now_s: u64) -> bool {
+        asked_s < self.started_s || asked_s + LATE_S < now_s
+    }
+
+    fn count_job(&mut self, event: &Event, now_ms: u64) {
+        if self.is_late(event.created_at.as_secs(), now_ms / 1000) {
+            self.rates.count_past(&event.pubkey, event.created_at.as_secs(), now_ms / 1000, self.rules.catch_up_s);
+        } else {
+            self.rates.count(&event.pubkey, Purpose::Job, now_ms);
+        }
     }
 
     /// Strangers are held to what was published; a model that serves only known people still serves those.
@@ -205,9 +226,7 @@ impl Desk {
 
     /// Kind 5: stops the customer's own job, or is remembered until it comes.
     fn taken_back(&mut self, round: &mut Round, event: &Event) {
-        if self.rates.is_over(&event.pubkey, Purpose::Message, round.now_ms) {
-            return self.tools.metrics.dropped("over_rate");
-        }
+        let over_rate = self.rates.is_over(&event.pubkey, Purpose::Message, round.now_ms);
         self.rates.count(&event.pubkey, Purpose::Message, round.now_ms);
         let ids: Vec<EventId> = event.tags.event_ids().take(MAX_WITHDRAWN).copied().collect();
         for id in ids {
@@ -216,6 +235,7 @@ impl Desk {
             match theirs {
                 Some(true) => self.apply(round, job, Input::Cancelled),
                 Some(false) => {}
+                None if over_rate => self.tools.metrics.dropped("over_rate"),
                 None => round.stamp.withdrawn.push((id.to_bytes(), event.pubkey.to_hex())),
             }
         }
@@ -229,7 +249,9 @@ impl Desk {
         if own || too_old || !round.is_new(message.id.to_bytes()) || !self.is_open_for_talk() {
             return self.tools.metrics.dropped("duplicate");
         }
-        if self.rates.is_over(&message.author, Purpose::Message, round.now_ms) {
+        // Known people may have written much while the node was away; nothing of it is dropped.
+        let known = self.people.audience(&message.author).is_known();
+        if !known && self.rates.is_over(&message.author, Purpose::Message, round.now_ms) {
             return self.tools.metrics.dropped("over_rate");
         }
         self.rates.count(&message.author, Purpose::Message, round.now_ms);

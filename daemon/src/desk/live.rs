@@ -24,6 +24,8 @@ pub struct Live {
     pub resolved: Option<Arc<Vec<TaskInput>>>,
     /// Who waits on this machine.
     pub listeners: Vec<mpsc::Sender<Heard>>,
+    /// It was asked for a while ago: it waits in the backlog.
+    pub late: bool,
     /// When it is woken, Unix ms.
     pub timer: Option<u64>,
     /// Words still in the outbox: event id and target.
@@ -42,6 +44,7 @@ impl Live {
             cancel: CancellationToken::new(),
             resolved: None,
             listeners: vec![],
+            late: false,
             timer: None,
             targets: BTreeSet::new(),
             answer: None,
@@ -51,7 +54,7 @@ impl Live {
     /// A job as the journal has it.
     pub fn replayed(order: Order, inputs: &[(u64, Input)]) -> Self {
         let machine = Machine::replay(inputs.iter().map(|(at, input)| (*at, input)));
-        Self { machine, steps: u32::try_from(inputs.len()).unwrap_or(u32::MAX), ..Self::new(order) }
+        Self { machine, late: true, steps: u32::try_from(inputs.len()).unwrap_or(u32::MAX), ..Self::new(order) }
     }
 
     fn note_answer(&mut self, input: &Input) {
@@ -94,9 +97,11 @@ impl Desk {
     /// Effects on the desk's own memory happen at once; those that leave it wait for the commit.
     fn note_effect(&mut self, round: &mut Round, id: JobId, effect: Effect) {
         match effect {
+            Effect::Enqueue { .. } if self.live.get(&id).is_some_and(|l| l.late) => self.backlog.push_back(id),
             Effect::Enqueue { .. } => self.queue.push_back(id),
             Effect::Abort { .. } => {
                 self.queue.retain(|queued| *queued != id);
+                self.backlog.retain(|queued| *queued != id);
                 if let Some(live) = self.live.get(&id) {
                     live.cancel.cancel();
                 }
@@ -118,10 +123,20 @@ impl Desk {
         self.live.get(&id).is_some_and(|l| l.targets.is_empty() && l.machine.state() == State::Delivered)
     }
 
+    /// Fresh jobs and the backlog take turns.
+    fn next_job(&mut self) -> Option<JobId> {
+        self.backlog_is_next = !self.backlog_is_next;
+        if self.backlog_is_next {
+            self.backlog.pop_front().or_else(|| self.queue.pop_front())
+        } else {
+            self.queue.pop_front().or_else(|| self.backlog.pop_front())
+        }
+    }
+
     /// Gives waiting jobs to free workers; their start is part of this round.
     pub(super) fn fill_slots(&mut self, round: &mut Round) {
         while self.running < self.rules.max_running {
-            let Some(id) = self.queue.pop_front() else { return };
+            let Some(id) = self.next_job() else { return };
             let Some(live) = self.live.get(&id) else { continue };
             let attempt = live.machine.attempt();
             if live.machine.state() != State::Assigned {

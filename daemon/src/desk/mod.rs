@@ -13,6 +13,7 @@
 mod doors;
 mod intake;
 mod live;
+pub mod lookup;
 mod open;
 pub mod order;
 mod rates;
@@ -278,6 +279,9 @@ pub struct Desk {
     /// Unfinished jobs by customer.
     crowd: HashMap<PublicKey, usize>,
     queue: VecDeque<JobId>,
+    /// Jobs that were asked for a while ago, and came by a catch-up or a restart: they take turns with the fresh ones.
+    backlog: VecDeque<JobId>,
+    backlog_is_next: bool,
     running: usize,
     timers: BTreeSet<(u64, JobId)>,
     /// Which job said a word that is still in the outbox.
@@ -286,6 +290,8 @@ pub struct Desk {
     /// Strangers who got their line, and when.
     greeted: HashMap<PublicKey, u64>,
     offered: BTreeSet<u16>,
+    /// When this desk was opened, Unix seconds.
+    started_s: u64,
     followed: u64,
     written_sequence: u64,
 }
@@ -306,12 +312,15 @@ impl Desk {
             live: BTreeMap::new(),
             crowd: HashMap::new(),
             queue: VecDeque::new(),
+            backlog: VecDeque::new(),
+            backlog_is_next: false,
             running: 0,
             timers: BTreeSet::new(),
             spoken: HashMap::new(),
             rates,
             greeted: HashMap::new(),
             offered: BTreeSet::new(),
+            started_s: now_ms() / 1000,
             followed: 0,
             written_sequence: 0,
         };

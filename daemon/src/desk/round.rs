@@ -8,7 +8,7 @@ use nips::job::{Effect, Input, JobId, Slot};
 use relay::Incoming;
 use tokio::sync::oneshot;
 
-use super::order::Order;
+use super::order::{Order, Origin};
 use super::{Desk, Happened, Heard, Live, Message, Opens, RETRY};
 use crate::journal::{NewJob, Stamp, now_ms};
 
@@ -209,7 +209,11 @@ impl Desk {
             order: serde_json::to_string(&order).unwrap_or_default(),
             at_ms: round.now_ms,
         });
-        self.admit(Live::new(order));
+        let late = match &order.origin {
+            Origin::Nostr { request, .. } => self.is_late(request.created_at.as_secs(), round.now_ms / 1000),
+            Origin::Message { .. } | Origin::Local => false,
+        };
+        self.admit(Live { late, ..Live::new(order) });
         self.apply(round, id, requested);
         id
     }

@@ -10,6 +10,7 @@ use nips::job::reply::{self, Feedback, MAX_SEALED_BYTES, Status};
 use nostr::{Event, Filter, JsonUtil, Keys, Kind, NostrSigner, PublicKey, RelayUrl, SignerError, UnsignedEvent};
 use relay::{Pool, Server, Target};
 
+use super::lookup;
 use super::order::{Order, Origin};
 use crate::journal::Word;
 
@@ -19,6 +20,8 @@ const DEADLINE_S: u64 = 3 * 24 * 3600;
 const HINTED_DEADLINE_S: u64 = 24 * 3600;
 /// Relays that one order's answer goes to.
 const MAX_TARGETS: usize = 12;
+/// The longest answer to a message, bytes: three layers of JSON and base64 must stay under NIP-44's limit.
+const MAX_REPLY_BYTES: usize = 12 * 1024;
 /// How long a look-up of somebody's relays may take.
 const LOOKUP: Duration = Duration::from_secs(4);
 
@@ -63,7 +66,7 @@ impl Speaker {
                 let unsigned = match cipher {
                     None => reply::result(self.node, request, self.hint(), output, at_ms / 1000),
                     Some(_) => {
-                        let sealed = self.seal_for(&request.pubkey, output).await?;
+                        let sealed = self.seal_for(&request.pubkey, &shorten(output, MAX_SEALED_BYTES)).await?;
                         reply::sealed_result(self.node, request, self.hint(), &sealed, at_ms / 1000)
                     }
                 };
@@ -110,20 +113,24 @@ impl Speaker {
     pub async fn passing_word(&self, order: &Order, feedback: &Feedback, at_ms: u64) -> Result<(), SpeakError> {
         let Some(unsigned) = self.feedback(order, feedback, at_ms).await? else { return Ok(()) };
         let event = self.signer.sign_event(unsigned).await?;
-        for target in self.targets(order) {
-            match target {
-                Target::Local => {
-                    if let Err(error) = self.server.publish(event.clone()).await {
-                        tracing::debug!(%error, "a passing word was not stored");
-                    }
-                }
-                Target::Relay(url) => {
-                    let reply = self.pool.publish(&url, &event, LOOKUP).await;
-                    tracing::debug!(relay = %url, ?reply, "a passing word");
+        let targets = self.targets(order);
+        let sent = targets.iter().map(|target| self.send_once(target, &event));
+        futures_util::future::join_all(sent).await;
+        Ok(())
+    }
+
+    async fn send_once(&self, target: &Target, event: &Event) {
+        match target {
+            Target::Local => {
+                if let Err(error) = self.server.publish(event.clone()).await {
+                    tracing::debug!(%error, "a passing word was not stored");
                 }
             }
+            Target::Relay(url) => {
+                let reply = self.pool.publish(url, event, LOOKUP).await;
+                tracing::debug!(relay = %url, ?reply, "a passing word");
+            }
         }
-        Ok(())
     }
 
     async fn feedback(&self, order: &Order, word: &Feedback, at_ms: u64) -> Result<Option<UnsignedEvent>, SpeakError> {
@@ -192,7 +199,7 @@ impl Speaker {
     ) -> Result<Vec<Word>, SpeakError> {
         let at = at_ms / 1000;
         let reply_to = order.map(|id| nostr::EventId::from_byte_array(*id.as_bytes()));
-        let rumor = dm::rumor(self.node, to, &shorten(text), reply_to, at);
+        let rumor = dm::rumor(self.node, to, &shorten(&printable(text), MAX_REPLY_BYTES), reply_to, at);
         let theirs = self.dm_relays(to, came_by).await;
         let mut words = Vec::new();
         for (reader, relays) in [(to, theirs), (&self.node, self.configured.clone())] {
@@ -213,9 +220,8 @@ impl Speaker {
         let filter = Filter::new().author(*to).kind(Kind::from_u16(identity::DM_RELAYS_KIND)).limit(1);
         let mut lists = self.server.query(vec![filter.clone()]).await.unwrap_or_default();
         if lists.is_empty() {
-            let asked = self.configured.iter().map(|url| self.pool.fetch(url, vec![filter.clone()], LOOKUP));
-            let found = futures_util::future::join_all(asked).await;
-            lists.extend(found.into_iter().flatten().flatten());
+            let standing = lookup::connected(&self.pool, &self.configured);
+            lists.extend(lookup::ask(&self.pool, &standing, &filter, LOOKUP).await);
         }
         let newest = lists.iter().max_by_key(|e| e.created_at);
         let listed = newest.map(|e| identity::dm_relays(e, nips::job::request::MAX_RELAYS)).unwrap_or_default();
@@ -237,14 +243,39 @@ pub fn word(job: Option<JobId>, event: &Event, targets: Vec<(Target, u64)>) -> W
     }
 }
 
-fn shorten(text: &str) -> String {
+fn shorten(text: &str, bytes_max: usize) -> String {
     const MARK: &str = "\n[…]";
-    if text.len() <= dm::MAX_TEXT_BYTES {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = dm::MAX_TEXT_BYTES - MARK.len();
+    let mut end = bytes_max - MARK.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     format!("{}{MARK}", &text[..end])
+}
+
+/// Without control characters: JSON writes each of them as six bytes, three layers deep.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest reply of the worst letters still fits: rumor in seal in wrap, each JSON inside NIP-44.
+    #[test]
+    fn the_longest_message_can_be_sealed_and_wrapped() {
+        let (keys, reader) = (Keys::generate(), Keys::generate().public_key());
+        for letter in ["\"", "\\", "\n", "\u{1}", "é", "😀"] {
+            let text = shorten(&printable(&letter.repeat(60_000)), MAX_REPLY_BYTES);
+            let rumor = dm::rumor(keys.public_key(), &reader, &text, None, 1);
+            let v2 = nostr::nips::nip44::Version::V2;
+            let sealed = nostr::nips::nip44::encrypt(keys.secret_key(), &reader, rumor.as_json(), v2).unwrap();
+            let seal = dm::seal(keys.public_key(), &sealed, 1).sign_with_keys(&keys).unwrap();
+            let rng = &mut nostr::secp256k1::rand::rngs::OsRng;
+            dm::wrap(&seal, &reader, &Keys::generate(), 1, rng).unwrap();
+        }
+    }
 }

@@ -11,6 +11,7 @@ use nostr::{Event, EventId, Filter, Kind, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::lookup;
 use super::order::{Order, Origin, Work};
 use super::speaker::SpeakError;
 use super::{Desk, DeskHandle, Happened, Message, Tools};
@@ -234,7 +235,7 @@ impl Bench {
         let started = tokio::time::Instant::now();
         let mut next_partial = started + PARTIAL_EVERY;
         tokio::select! {
-            () = tokio::time::sleep(SAY_PROCESSING_AFTER) => self.pass(Status::Processing, String::new()).await,
+            () = tokio::time::sleep(SAY_PROCESSING_AFTER) => self.pass(Status::Processing, String::new()),
             Some(part) = parts.recv() => self.hand_on(part, &mut next_partial).await,
         }
         while let Some(part) = parts.recv().await {
@@ -247,16 +248,20 @@ impl Bench {
         self.handle.send(Message::Progress(self.order.id, part.clone())).await;
         if tokio::time::Instant::now() >= *next_partial {
             *next_partial = tokio::time::Instant::now() + PARTIAL_EVERY;
-            self.pass(Status::Partial, part).await;
+            self.pass(Status::Partial, part);
         }
     }
 
-    async fn pass(&self, status: Status, content: String) {
+    /// Says a passing word beside the work: a slow relay must not hold it up.
+    fn pass(&self, status: Status, content: String) {
         let now = now_ms();
         let word = Feedback { status, message: None, content, expires_at: Some(now / 1000 + PASSING_S) };
-        if let Err(error) = self.tools.speaker.passing_word(&self.order, &word, now).await {
-            tracing::debug!(%error, "a passing word was not said");
-        }
+        let (tools, order) = (Arc::clone(&self.tools), Arc::clone(&self.order));
+        self.tools.tracker.spawn(async move {
+            if let Err(error) = tools.speaker.passing_word(&order, &word, now).await {
+                tracing::debug!(%error, "a passing word was not said");
+            }
+        });
     }
 
     /// The owner hears of a crisis met in another known person's talk.
@@ -320,21 +325,15 @@ impl Bench {
         Err(format!("no result of the job {id} was found"))
     }
 
-    /// Looks in our own relay, then at the relay that was hinted at, then at the owner's.
+    /// Looks in our own relay, then at the relay that was hinted at and the owner's.
     async fn find(&self, filter: Filter, relay: Option<&str>) -> Vec<Event> {
         let own = self.tools.server.query(vec![filter.clone()]).await.unwrap_or_default();
         if !own.is_empty() {
             return own;
         }
-        let hinted = relay.and_then(|url| RelayUrl::parse(url).ok());
-        for url in hinted.iter().chain(&self.tools.speaker.configured) {
-            if let Ok(events) = self.tools.pool.fetch(url, vec![filter.clone()], FETCH).await
-                && !events.is_empty()
-            {
-                return events;
-            }
-        }
-        vec![]
+        let mut relays = lookup::connected(&self.tools.pool, &self.tools.speaker.configured);
+        relays.extend(relay.and_then(|url| RelayUrl::parse(url).ok()));
+        lookup::ask(&self.tools.pool, &relays, &filter, FETCH).await
     }
 }
 

@@ -12,7 +12,7 @@ use relay::pool::{LookBack, Role, Subscription};
 use tokio::sync::mpsc;
 
 use super::RESERVE_BYTES;
-use crate::desk::{Desk, DeskHandle, Message, Rules, Tools, follow_pool, follow_relay};
+use crate::desk::{Desk, DeskHandle, Message, Rules, Tools, follow_pool, follow_relay, lookup};
 use crate::home::Home;
 use crate::journal::now_ms;
 use crate::passport::PassportWatch;
@@ -21,7 +21,7 @@ use crate::publish::Publisher;
 /// Where a restore writes down when the journal was made; emptied when every relay was asked for what was answered since.
 const RESTORED_AT: &str = "restored_at_s";
 /// How long outside relays are asked, before jobs are taken, whether another install speaks for the passport.
-const CARD_LOOKUP: Duration = Duration::from_secs(4);
+const CARD_LOOKUP: Duration = Duration::from_secs(2);
 /// How long model servers may take to say whether they are there, before jobs are judged.
 const PROBE: Duration = Duration::from_secs(5);
 /// How often the disk is looked at, and old rows are pruned.
@@ -95,9 +95,8 @@ impl Beginning {
         let tools = &self.tools;
         let filter = PassportWatch::filter(tools.speaker.node);
         let own = tools.server.query(vec![filter.clone()]).await.unwrap_or_default();
-        let asked = tools.speaker.configured.iter().map(|url| tools.pool.fetch(url, vec![filter.clone()], CARD_LOOKUP));
-        let found = futures_util::future::join_all(asked).await;
-        own.iter().chain(found.iter().flatten().flatten()).for_each(|card| tools.passport.saw(card));
+        let found = lookup::ask(&tools.pool, &tools.speaker.configured, &filter, CARD_LOOKUP).await;
+        own.iter().chain(&found).for_each(|card| tools.passport.saw(card));
         let highest = tools.passport.highest_seen();
         let first = restored && tools.journal.meta("restored_taken").await?.is_none();
         if self.take_over || first {
