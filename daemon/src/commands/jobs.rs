@@ -38,10 +38,13 @@ async fn stream(context: &Context, client: &Client, path: &str, body: &Value) ->
     if done.is_null() {
         bail!("the node went away before the answer was complete; `timmy job list` shows what became of it");
     }
-    if let Some(text) = done["output"].as_str() {
+    let text = done["output"].as_str().unwrap_or_default();
+    if succeeded(&done) {
         show(context, &mut shown, text);
+    } else if !context.json {
+        writeln!(std::io::stderr(), "timmy: the job is {}: {text}", done["state"].as_str().unwrap_or("lost"))?;
     }
-    if !context.json {
+    if !context.json && !shown.is_empty() {
         writeln!(std::io::stdout())?;
     }
     Ok(done)
@@ -61,12 +64,12 @@ fn show(context: &Context, shown: &mut String, text: &str) {
     text.clone_into(shown);
 }
 
+fn succeeded(done: &Value) -> bool {
+    matches!(done["state"].as_str(), Some("settled" | "delivered" | "received"))
+}
+
 fn exit(done: &Value) -> ExitCode {
-    if matches!(done["state"].as_str(), Some("settled" | "delivered" | "received")) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if succeeded(done) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// `timmy job …`
