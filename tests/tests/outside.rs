@@ -199,7 +199,7 @@ async fn all_that_gathered_while_the_node_was_away_is_done() {
     let provider = node.public_key();
     age_journal(&mut node, 5 * 3600).await;
     let patient = keys();
-    let ask = |keys: &nostr::Keys, seconds_ago: u64| {
+    let ask = |keys: &Keys, seconds_ago: u64| {
         let tags = [Tag::parse(["i", "x", "text"]).unwrap(), Tag::public_key(provider)];
         let request = EventBuilder::new(Kind::from_u16(5000), "").tags(tags);
         request.custom_created_at(Timestamp::now() - seconds_ago).sign_with_keys(keys).unwrap()

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -22,6 +23,8 @@ use crate::journal::JobRow;
 
 /// Parts of an answer that may wait for a slow reader.
 const PARTS: usize = 64;
+/// How long an order may wait until it is in the journal.
+const TAKEN: Duration = Duration::from_secs(5);
 /// The longest question, bytes.
 const MAX_TEXT: usize = 256 * 1024;
 
@@ -99,7 +102,12 @@ async fn begin(shared: &Shared, work: Work, wait: bool) -> Result<Response, Fail
     let (listener, heard) = mpsc::channel(PARTS);
     let order = Order { id, work, audience: Audience::Owner, origin: Origin::Local };
     let refused = |reason| Failure(StatusCode::SERVICE_UNAVAILABLE, reason);
-    let id = shared.desk.submit(order, listener).await.map_err(refused)?;
+    if !shared.tools.metrics.is_journal_ok() {
+        return Err(refused("the journal cannot be written, so nothing is taken; `timmy status` says why".to_owned()));
+    }
+    let taken = tokio::time::timeout(TAKEN, shared.desk.submit(order, listener)).await;
+    let late = "the journal does not take it now; it is taken when it can, and `timmy job list` shows it then";
+    let id = taken.unwrap_or_else(|_| Err(late.to_owned())).map_err(refused)?;
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "state": "received" }))).into_response());
     }
