@@ -11,6 +11,7 @@ use bots::model::{Api, Link, OpenAiModel, Secret, SystemClock};
 use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Workshop};
 use nips::identity::{Identity, published_relays};
 use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
+use relay::signer::RemoteSignerError;
 use relay::{AuthPolicy, RemoteSigner, Server, ServerConfig, WritePolicy};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,9 @@ use crate::keys::{NodeKeys, Passphrase, Passport};
 use crate::metrics::Metrics;
 
 /// How long a remote signer may take to answer.
-const SIGNER: Duration = Duration::from_secs(20);
+const SIGNER: Duration = Duration::from_secs(8);
+/// NIP-46 travels in ephemeral events, which no relay keeps: one that is lost is sent again.
+const SIGNER_TRIES: u32 = 3;
 
 pub(super) async fn bind(config: &Config, listen: Option<SocketAddr>) -> Result<Vec<TcpListener>> {
     let addresses = listen.map_or_else(|| config.node.listen.clone(), |a| vec![a]);
@@ -58,14 +61,22 @@ pub(super) async fn signer(config: &Config, keys: &NodeKeys) -> Result<Arc<dyn N
     if let Some(file) = &config.node.bunker_file {
         let uri = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read node.bunker_file {}", file.display()))?;
-        // The signer knows this install by its install key, so a restart needs no new approval.
-        return RemoteSigner::connect(uri.trim(), keys.install.clone(), SIGNER)
-            .await
-            .context("the remote signer (node.bunker_file) cannot be used");
+        return remote(uri.trim(), keys).await.context("the remote signer (node.bunker_file) cannot be used");
     }
     match &keys.passport {
         Some(passport) => Ok(Arc::new(passport.clone())),
         None => bail!("there is no passport key"),
+    }
+}
+
+/// Connects to the signer. It knows this install by its install key, so a restart needs no new approval.
+async fn remote(uri: &str, keys: &NodeKeys) -> Result<Arc<dyn NostrSigner>, RemoteSignerError> {
+    let mut tries = 1;
+    loop {
+        match RemoteSigner::connect(uri, keys.install.clone(), SIGNER).await {
+            Err(RemoteSignerError::TimedOut(_)) if tries < SIGNER_TRIES => tries += 1,
+            outcome => return outcome,
+        }
     }
 }
 
