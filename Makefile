@@ -3,7 +3,7 @@
 #   make run      everything needed, then the node
 #   make test     everything needed, then all tests
 #   make check    format, lints, licences, docs
-#   make bench    the figures of spec/benchmarks.md
+#   make bench    the figures of spec/benchmarks.md, and a thousand kills
 #   make install  the release binary into ~/.cargo/bin
 #
 # Compiled dependencies are shared between clones in ~/.cache/timmy/target when that folder is there, else they lie in ./target.
@@ -86,6 +86,7 @@ bench: compiler $(CACHE)/bench/bin/nostr-rs-relay
 	cargo build --release --locked -p daemon --bin timmy
 	NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$${CARGO_TARGET_DIR:-target}/release/timmy \
 	  cargo run --release --locked -p tests --bin bench
+	TIMMY_KILLS=1000 cargo test --locked -p tests --test crash
 
 clean:
 	cargo clean
