@@ -1,4 +1,5 @@
 // What the scripts share: the task comes as one JSON value on stdin, what was found goes as one JSON value to stdout.
+import "./webcrypto.mjs";
 import WebSocket from "ws";
 
 globalThis.WebSocket ??= WebSocket;

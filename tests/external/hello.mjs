@@ -2,6 +2,7 @@
 //
 //   node hello.mjs job ws://127.0.0.1:7777 "text to summarise"
 //   node hello.mjs message ws://127.0.0.1:7777 "words"
+import './webcrypto.mjs'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 // NDK's NIP-46 backend as the remote signer of a node's passport. It runs until its stdin ends.
+import "./webcrypto.mjs";
 import readline from "node:readline";
 import { WebSocket } from "./common.mjs";
 import NDK, { NDKNip46Backend, NDKPrivateKeySigner } from "@nostr-dev-kit/ndk";

@@ -1,4 +1,5 @@
 // NDK's DVM helpers as a customer: a plain job, an encrypted one, feedback, and the offer.
+import "./webcrypto.mjs";
 import { WebSocket, check, run, within } from "./common.mjs";
 import NDK, { NDKDVMJobFeedback, NDKDVMJobResult, NDKDVMRequest, NDKKind, NDKPrivateKeySigner, NDKRelaySet } from "@nostr-dev-kit/ndk";
 

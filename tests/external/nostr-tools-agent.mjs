@@ -1,4 +1,5 @@
 // nostr-tools as the owner and as a customer: NIP-42, a NIP-17 talk, NIP-90 jobs in clear and under NIP-44.
+import "./webcrypto.mjs";
 import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
 import { unwrapEvent, wrapManyEvents } from "nostr-tools/nip17";
 import * as nip44 from "nostr-tools/nip44";

@@ -1,4 +1,5 @@
 // nostr-tools as a client of the embedded relay: publish, query, live subscription, count, search, deletion, negentropy, NIP-11, NIP-05.
+import "./webcrypto.mjs";
 import { SimplePool, useWebSocketImplementation } from "nostr-tools/pool";
 import { Relay, useWebSocketImplementation as useForRelay } from "nostr-tools/relay";
 import { fetchRelayInformation } from "nostr-tools/nip11";

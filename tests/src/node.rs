@@ -209,8 +209,8 @@ impl Node {
 
     /// SIGTERM, and its exit status.
     pub async fn stop(&mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.ended().await
     }
 
