@@ -8,6 +8,7 @@
 //! | [`identity`] | the documents that say who a node is | NIP-01, 05, 17, 39, 65 |
 //! | [`card`] | which install speaks for a passport | `spec/identity.md` |
 //! | [`dm`] | sealed direct messages | NIP-17, 44, 59 |
+//! | [`memory`] | memory on the wire: changes and tombstones | `spec/memory.md` |
 //! | [`http_auth`] | who signed an HTTP request | NIP-98 |
 //! | [`guard`] | which addresses a stranger may name | DESIGN §4 |
 
@@ -18,6 +19,7 @@ pub mod guard;
 pub mod http_auth;
 pub mod identity;
 pub mod job;
+pub mod memory;
 pub mod msat;
 pub mod offer;
 mod tags;

@@ -1,0 +1,41 @@
+//! Texts as vectors. One trait, many embedders; the default one is inside the binary ([`StaticEmbedder`]).
+
+use async_trait::async_trait;
+
+/// Why a text has no vector.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EmbedError {
+    /// The embedder's server cannot be reached, or refuses.
+    #[error("the embedder {embedder} does not answer: {why}")]
+    Unreachable {
+        /// Its id.
+        embedder: String,
+        /// In its words.
+        why: String,
+    },
+    /// It answered with something else than vectors of its length.
+    #[error("the embedder {embedder} answers wrongly: {why}")]
+    Garbled {
+        /// Its id.
+        embedder: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Makes vectors of texts. The caller owns the trait; a server's client lives with the driver.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// What made a vector, e.g. `static-256-int8/1` or `openai:http://127.0.0.1:11434/v1:nomic-embed-text`. Vectors of two ids are
+    /// never compared.
+    fn id(&self) -> String;
+
+    /// The length of its vectors, when it is known before the first is made.
+    fn dimensions(&self) -> Option<usize>;
+
+    /// One vector for each text, in their order, each of length 1 (or all zeros for a text that says nothing).
+    ///
+    /// # Errors
+    /// When the embedder cannot be reached or answers garbage.
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError>;
+}
