@@ -6,15 +6,22 @@
 //! | module | what it does |
 //! |---|---|
 //! | `entry` | what is remembered, and its bounds |
+//! | `truth` | signed changes, documents and entries in SQLite; forgetting |
 //! | `embed` | texts as vectors |
 //! | `recall` | what is asked, what is found, and why |
 
+mod check;
 mod embed;
 mod entry;
 mod recall;
+mod truth;
+mod worker;
 
 pub use embed::{EmbedError, Embedder};
 pub use entry::{
     DEFAULT_IMPORTANCE, Draft, Entry, EntryError, EntryKind, MAX_AHEAD_S, MAX_SUPERSEDES, MAX_TAG, MAX_TAGS, MAX_TEXT,
 };
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
+pub use truth::{
+    Added, Check, Directory, Forgotten, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError, Writer,
+};

@@ -1,0 +1,76 @@
+//! Events in and out in bulk.
+
+use std::path::Path;
+
+use nips::memory::{DocumentId, Message, PageName, Space};
+use nostr::Event;
+use rusqlite::params;
+
+use super::event::{COLUMNS, Stored};
+use super::{Forgotten, Outcome, Refusal, Truth, TruthError};
+
+impl Truth {
+    /// Takes events of which each was found good or not; those that were not are refused as malformed.
+    pub fn take_checked(
+        &mut self,
+        events: Vec<(Event, Option<Message>)>,
+        now: u64,
+    ) -> Result<Vec<Outcome>, TruthError> {
+        let is_good: Vec<bool> = events.iter().map(|(_, message)| message.is_some()).collect();
+        let good: Vec<(Event, Message)> =
+            events.into_iter().filter_map(|(event, message)| message.map(|m| (event, m))).collect();
+        let mut outcomes = self.take(&good, now)?.into_iter();
+        let one = |good| if good { outcomes.next() } else { None };
+        Ok(is_good.into_iter().map(one).map(|o| o.unwrap_or(Outcome::Refused(Refusal::Malformed))).collect())
+    }
+
+    /// Takes events of an export: by the owner's word, whoever wrote them and whatever their space; their signatures are checked.
+    pub fn restore(&mut self, events: Vec<Event>, now: u64) -> Result<Vec<Outcome>, TruthError> {
+        let checked = crate::check::checked(events);
+        self.is_salvaging = true;
+        let outcomes = self.take_checked(checked, now);
+        self.is_salvaging = false;
+        outcomes
+    }
+
+    /// Changes with a number above `after`, in the order they came.
+    pub fn events_after(&self, after: i64, limit: usize) -> Result<Vec<(i64, Event)>, TruthError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM changes c JOIN documents d ON d.number = c.document
+             WHERE c.number > ?1 ORDER BY c.number LIMIT ?2"
+        );
+        let mut found = self.connection.prepare_cached(&sql)?;
+        let mut rows = found.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let stored = Stored::read(row, &self.seal)?;
+            all.push((stored.number, stored.event()?));
+        }
+        Ok(all)
+    }
+
+    /// All tombstones.
+    pub fn tombstone_events(&self) -> Result<Vec<Event>, TruthError> {
+        super::event::tombstones(&self.connection)
+    }
+
+    /// Forgets the page of this name.
+    pub fn forget_named(&mut self, space: &Space, name: &PageName, now: u64) -> Result<Forgotten, TruthError> {
+        let id: DocumentId = self.live_page(space, name)?;
+        if self.known_number(&id)?.is_none() {
+            return Err(TruthError::Missing(format!("page {name} in {space}")));
+        }
+        self.forget_page(&id, now)
+    }
+
+    /// Copies the whole store into `target`, which must not exist.
+    pub fn back_up_to(&self, target: &Path) -> Result<(), TruthError> {
+        let mut copy = rusqlite::Connection::open(target)?;
+        let backup = rusqlite::backup::Backup::new(&self.connection, &mut copy)?;
+        // Within the writer's own transaction: nothing changes meanwhile.
+        backup.run_to_completion(4096, std::time::Duration::ZERO, None)?;
+        drop(backup);
+        drop(copy);
+        super::files::private(target)
+    }
+}
