@@ -18,7 +18,7 @@ pub(super) const COUNTS: i64 = 1;
 pub(super) const EXCLUDED: i64 = 2;
 
 /// Bytes of changes that a document gathers before it is saved whole again; more when it is larger than that itself.
-const SNAPSHOT_AFTER: i64 = 64 * 1024;
+pub(super) const SNAPSHOT_AFTER: i64 = 64 * 1024;
 
 /// A change to be kept.
 pub(super) struct Kept<'a> {
@@ -181,14 +181,14 @@ impl Truth {
         if since < SNAPSHOT_AFTER.max(size) {
             return Ok(false);
         }
-        let mut document = self.load(number, id)?;
-        self.save_snapshot(number, id, &mut document)?;
+        let bytes = self.load(number, id)?.save();
+        self.save_snapshot(number, id, &bytes)?;
         Ok(true)
     }
 
-    fn save_snapshot(&self, number: i64, id: &DocumentId, document: &mut AutoCommit) -> Result<(), TruthError> {
-        let bytes = document.save();
-        let body = self.seal.close(id.to_string().as_bytes(), &bytes);
+    /// Keeps a document as it is after all changes that are here.
+    pub(super) fn save_snapshot(&self, number: i64, id: &DocumentId, bytes: &[u8]) -> Result<(), TruthError> {
+        let body = self.seal.close(id.to_string().as_bytes(), bytes);
         let upto: i64 = self.connection.query_row(
             "SELECT COALESCE(MAX(number), 0) FROM changes WHERE document = ?1 AND state = 1",
             [number],

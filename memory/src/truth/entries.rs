@@ -6,7 +6,7 @@ use nips::memory::{EntryId, Space};
 use nostr::PublicKey;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::changes::int;
+use super::changes::{SNAPSHOT_AFTER, int};
 use super::event::damaged;
 use super::{Changed, Seal, Truth, TruthError};
 use crate::entry::{Draft, Entry, EntryKind};
@@ -192,7 +192,11 @@ impl Truth {
         let shard = self.open_shard(&space, now)?;
         let (id, number) = (shard.id.clone(), shard.number);
         let made = shard.put(entry)?;
+        let whole = shard.worth_saving(usize::try_from(SNAPSHOT_AFTER).unwrap_or(usize::MAX));
         let change = self.keep_own(&id, number, &made, now)?;
+        if let Some(bytes) = whole {
+            self.save_snapshot(number, &id, &bytes)?;
+        }
         self.put_entry(entry, change, number)
     }
 

@@ -23,6 +23,9 @@ mod schema;
 mod seal;
 mod shard;
 mod take;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod transfer;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,8 @@ pub(super) struct OpenShard {
     month: Month,
     entries: usize,
     bytes: usize,
+    /// Bytes of changes since it was last saved whole.
+    unsaved: usize,
 }
 
 /// A change that was just made.
@@ -33,7 +35,7 @@ pub(super) struct Made {
 
 impl OpenShard {
     pub fn new(id: DocumentId, number: i64, month: Month, document: AutoCommit, entries: usize, bytes: usize) -> Self {
-        Self { id, number, document, month, entries, bytes }
+        Self { id, number, document, month, entries, bytes, unsaved: bytes }
     }
 
     /// True when another part has to be begun for an entry of `month`.
@@ -49,7 +51,18 @@ impl OpenShard {
         let made = committed(&mut self.document, entry.created_at, &self.id)?;
         self.entries += 1;
         self.bytes += made.frame.len();
+        self.unsaved += made.frame.len();
         Ok(made)
+    }
+
+    /// The whole document, when enough came since the last time that it is worth saving.
+    pub fn worth_saving(&mut self, after: usize) -> Option<Vec<u8>> {
+        // It doubles before it is saved again: what saving costs stays in proportion to what is written.
+        if self.unsaved < after.max(self.bytes / 2) {
+            return None;
+        }
+        self.unsaved = 0;
+        Some(self.document.save())
     }
 }
 
@@ -147,9 +160,11 @@ impl Truth {
             let is_full = usize::try_from(entries).unwrap_or(0) >= MAX_ENTRIES
                 || usize::try_from(bytes).unwrap_or(0) >= MAX_BYTES;
             if !is_full && !self.is_retired(number)? && !self.is_doubtful(number)? {
-                let document = self.load(number, &id)?.with_actor(actor(&self.actor));
+                let mut document = self.load(number, &id)?.with_actor(actor(&self.actor));
                 let count = |n| usize::try_from(n).unwrap_or(0);
-                return Ok(OpenShard::new(id, number, month, document, count(entries), count(bytes)));
+                if document.get_missing_deps(&[]).is_empty() {
+                    return Ok(OpenShard::new(id, number, month, document, count(entries), count(bytes)));
+                }
             }
         } else {
             part = 0;
