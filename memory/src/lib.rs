@@ -20,7 +20,7 @@ pub use entry::{
     DEFAULT_IMPORTANCE, Draft, Entry, EntryError, EntryKind, MAX_AHEAD_S, MAX_SUPERSEDES, MAX_TAG, MAX_TAGS, MAX_TEXT,
 };
 pub use index::{
-    Clock, Hit, Index, IndexChange, IndexError, IndexOptions, IndexState, IndexStats, Mode, Progress, RecallError, Source,
-    SourceError, SourceRow, Tally,
+    Clock, Hit, Index, IndexChange, IndexError, IndexOptions, IndexState, IndexStats, Mode, Progress, RecallError,
+    Source, SourceError, SourceRow, Tally,
 };
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};

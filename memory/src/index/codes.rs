@@ -85,8 +85,7 @@ impl Matrix {
     pub(crate) fn set(&mut self, row: usize, code: Option<&Code>) {
         let code = code.filter(|code| code.codes.len() == self.dimensions);
         let start = row % BLOCK_ROWS * self.dimensions;
-        let Some(slots) =
-            self.blocks.get_mut(row / BLOCK_ROWS).and_then(|b| b.get_mut(start..start + self.dimensions))
+        let Some(slots) = self.blocks.get_mut(row / BLOCK_ROWS).and_then(|b| b.get_mut(start..start + self.dimensions))
         else {
             return;
         };

@@ -69,9 +69,8 @@ fn length(dimensions: usize) -> i32 {
 /// Entries with their vectors as one batch.
 pub(super) fn batch(dimensions: usize, entries: &[(Entry, Option<Code>)]) -> Result<RecordBatch, ArrowError> {
     let each = || entries.iter().map(|(entry, _)| entry);
-    let strings = |of: &dyn Fn(&Entry) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(each().map(of)))
-    };
+    let strings =
+        |of: &dyn Fn(&Entry) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(each().map(of))) };
     let numbers = |of: &dyn Fn(&Entry) -> Option<u64>| -> ArrayRef { Arc::new(UInt64Array::from_iter(each().map(of))) };
     let person = each().map(|entry| entry.person.map(|person| person.to_hex()));
     let importance = each().map(|entry| entry.importance);
@@ -192,7 +191,10 @@ impl<'a> Columns<'a> {
             valid_from: number(self.valid_from),
             valid_until: number(self.valid_until),
             importance: self.importance.value(at),
-            supersedes: supersedes.iter().map(|id| id.parse().map_err(|_| wrong("supersedes"))).collect::<Result<_, _>>()?,
+            supersedes: supersedes
+                .iter()
+                .map(|id| id.parse().map_err(|_| wrong("supersedes")))
+                .collect::<Result<_, _>>()?,
             text_key: number(self.text_key),
             numbers_key: self.numbers_key.value(at),
             code,

@@ -202,13 +202,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::search`].
-    pub async fn search_by(
-        &self,
-        query: &Query,
-        sight: &Sight,
-        now: u64,
-        mode: Mode,
-    ) -> Result<Vec<Hit>, RecallError> {
+    pub async fn search_by(&self, query: &Query, sight: &Sight, now: u64, mode: Mode) -> Result<Vec<Hit>, RecallError> {
         self.shared.search(query, sight, now, mode).await
     }
 

@@ -86,7 +86,8 @@ pub(crate) fn place(scored: &[Scored], limit: usize) -> Vec<(Scored, Place)> {
 
 fn keep_best_text(scored: &[Scored], limit: usize, placed: &mut Vec<(Scored, Place)>) {
     let worth = |s: &Scored| s.text.unwrap_or(0.0);
-    let best = scored.iter().filter(|s| s.text.is_some()).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(by_score(b, a)));
+    let best =
+        scored.iter().filter(|s| s.text.is_some()).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(by_score(b, a)));
     let Some(best) = best.filter(|best| limit >= 2 && !placed.iter().any(|(s, _)| s.key == best.key)) else { return };
     let last = placed.iter().enumerate().filter(|(_, (_, place))| *place == Place::Fused);
     let last = last.max_by(|(_, a), (_, b)| by_score(&a.0, &b.0)).map(|(at, _)| at);
@@ -129,7 +130,11 @@ mod tests {
         let placed = place(&fuse(&candidates), 10);
         assert_eq!(placed.len(), 10);
         assert_eq!(placed.iter().find(|(s, _)| s.key == 99).map(|(_, place)| *place), Some(Place::Dense));
-        assert_eq!(placed.iter().filter(|(_, place)| *place == Place::Fused).count(), 8, "unused kept places are given on");
+        assert_eq!(
+            placed.iter().filter(|(_, place)| *place == Place::Fused).count(),
+            8,
+            "unused kept places are given on"
+        );
     }
 
     #[test]
