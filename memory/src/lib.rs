@@ -8,18 +8,24 @@
 //! | `entry` | what is remembered, and its bounds |
 //! | `truth` | signed changes, documents and entries in SQLite; forgetting |
 //! | `embed` | texts as vectors |
+//! | `index` | where a question finds entries: LanceDB and rows in memory |
 //! | `recall` | what is asked, what is found, and why |
 
 mod check;
 mod embed;
 mod entry;
+mod index;
 mod recall;
 mod truth;
 mod worker;
 
-pub use embed::{EmbedError, Embedder};
+pub use embed::{EmbedError, Embedder, StaticEmbedder};
 pub use entry::{
     DEFAULT_IMPORTANCE, Draft, Entry, EntryError, EntryKind, MAX_AHEAD_S, MAX_SUPERSEDES, MAX_TAG, MAX_TAGS, MAX_TEXT,
+};
+pub use index::{
+    Clock, Hit, Index, IndexChange, IndexError, IndexOptions, IndexState, IndexStats, Mode, Progress, RecallError,
+    Source, SourceError, SourceRow, Tally,
 };
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
 pub use truth::{

@@ -1,6 +1,11 @@
 //! Texts as vectors. One trait, many embedders; the default one is inside the binary ([`StaticEmbedder`]).
 
+mod static_model;
+
 use async_trait::async_trait;
+
+pub use static_model::StaticEmbedder;
+pub(crate) use static_model::{STATIC_ID, beginning};
 
 /// Why a text has no vector.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,6 +37,11 @@ pub trait Embedder: Send + Sync {
 
     /// The length of its vectors, when it is known before the first is made.
     fn dimensions(&self) -> Option<usize>;
+
+    /// True when it is in this process and takes microseconds: entries are then embedded as they come, otherwise in the background.
+    fn is_instant(&self) -> bool {
+        false
+    }
 
     /// One vector for each text, in their order, each of length 1 (or all zeros for a text that says nothing).
     ///

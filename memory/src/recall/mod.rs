@@ -1,5 +1,15 @@
 //! Recall: what is asked, what is found, and why.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `query` | the question, who may see what, the answer |
+//! | `fuse` | full text and vectors as one score; who gets a place |
+//! | `weigh` | age and importance |
+//! | `fold` | near duplicates |
 
+pub(crate) mod fold;
+pub(crate) mod fuse;
 mod query;
+pub(crate) mod weigh;
 
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};

@@ -99,7 +99,7 @@ pub enum Place {
 pub struct Reasons {
     /// Full text: BM25 over the best one's, 0 to 1; none when no word was found.
     pub text: Option<f32>,
-    /// Vectors: cosine, -1 to 1; none when it was not among the nearest.
+    /// Vectors: cosine, -1 to 1; none when it or the question has no vector.
     pub cosine: Option<f32>,
     /// Both together, before the weights.
     pub fused: f32,

@@ -1,0 +1,299 @@
+//! A search: full text and vectors side by side, then fused, weighed, folded and placed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::codes::Question;
+use super::driver::Shared;
+use super::error::{IndexError, RecallError};
+use super::filter::{self, Filter};
+use super::generation::Generation;
+use super::scan::{Scan, Slot};
+use super::stats::Work;
+use super::{Hit, Mode};
+use crate::embed::beginning;
+use crate::recall::fold::{self, Group};
+use crate::recall::fuse::{self, Candidate, Scored};
+use crate::recall::{MAX_LIMIT, Place, Query, Reasons, Sight, weigh};
+
+/// The best so many of each leg are fused.
+const EACH_LEG: usize = 100;
+/// Bytes of a question that are looked at: of a pasted document the beginning is the question.
+const QUESTION_BYTES: usize = 8 * 1024;
+/// Different words of a question that the full text is searched for. Each costs a posting list.
+const QUESTION_WORDS: usize = 48;
+/// Bytes of one word. Scripts without spaces write a sentence as one.
+const WORD_BYTES: usize = 1_024;
+
+impl Shared {
+    pub(super) async fn search(
+        &self,
+        query: &Query,
+        sight: &Sight,
+        now: u64,
+        mode: Mode,
+    ) -> Result<Vec<Hit>, RecallError> {
+        let query = Query { limit: query.limit.min(MAX_LIMIT), text: clean(&query.text), ..query.clone() };
+        if query.limit == 0 {
+            return Ok(Vec::new());
+        }
+        loop {
+            let generation = self.serving().await?;
+            let hits = self.search_in(&generation, &query, sight, now, mode).await?;
+            // A generation that was replaced meanwhile may have lost its table on the way.
+            if !generation.is_retired() || self.cancel.is_cancelled() {
+                return Ok(hits);
+            }
+        }
+    }
+
+    async fn search_in(
+        &self,
+        generation: &Arc<Generation>,
+        query: &Query,
+        sight: &Sight,
+        now: u64,
+        mode: Mode,
+    ) -> Result<Vec<Hit>, IndexError> {
+        let filter = Filter::new(query, sight, now, &generation.read().scan.names);
+        if query.text.is_empty() {
+            return on_a_thread(generation, {
+                let limit = query.limit;
+                move |scan| newest(scan, &filter, limit, now)
+            })
+            .await;
+        }
+        let each_leg = EACH_LEG.max(query.limit);
+        let by_text = async {
+            match mode {
+                Mode::Hybrid | Mode::Text => self.by_text(generation, query, sight, &filter, each_leg).await,
+                Mode::Vector => Vec::new(),
+            }
+        };
+        let by_vector = async {
+            match mode {
+                Mode::Hybrid | Mode::Vector => self.by_vector(generation, query, &filter, each_leg).await,
+                Mode::Text => Ok((None, Vec::new())),
+            }
+        };
+        let (text, dense) = tokio::join!(by_text, by_vector);
+        let (question, dense) = dense?;
+        // A leg that is off must not speak through the other's hits.
+        let legs = Legs { text, dense, question: question.filter(|_| mode != Mode::Text), filter };
+        let limit = query.limit;
+        if mode == Mode::Hybrid {
+            return on_a_thread(generation, move |scan| legs.hits(scan, limit, now, fuse::place)).await;
+        }
+        on_a_thread(generation, move |scan| legs.hits(scan, limit, now, best_scores)).await
+    }
+
+    /// The best entries by full text that may be shown. A failure is counted and finds nothing.
+    async fn by_text(
+        &self,
+        generation: &Arc<Generation>,
+        query: &Query,
+        sight: &Sight,
+        filter: &Filter,
+        most: usize,
+    ) -> Vec<(nips::memory::EntryId, f32)> {
+        let words = words(&query.text);
+        if words.is_empty() {
+            return Vec::new();
+        }
+        let found = self.text_hits(generation, &words, filter::sql(query, sight).as_deref(), filter, most).await;
+        if found.is_err() && !generation.is_retired() {
+            self.counters.note(Work::Other, &found, (self.options.clock)());
+            self.suspect.store(true, Ordering::Release);
+            self.wake.notify_one();
+        }
+        found.unwrap_or_default()
+    }
+
+    async fn text_hits(
+        &self,
+        generation: &Arc<Generation>,
+        words: &str,
+        sql: Option<&str>,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<Vec<(nips::memory::EntryId, f32)>, IndexError> {
+        // One reads one's own writes; a table that refuses them can still be asked for what it has.
+        let _ = generation.flush(&self.watch()).await;
+        self.wake.notify_one();
+        let _reading = generation.store.reading().await;
+        if generation.is_retired() {
+            return Ok(Vec::new());
+        }
+        let mut asked = most + most / 4;
+        loop {
+            let mut hits = Box::pin(generation.store.search(words, sql, asked)).await?;
+            let found = hits.len();
+            {
+                let live = generation.read();
+                hits.retain(|(id, _)| live.scan.slot(id).is_some_and(|slot| live.scan.allows(slot, filter)));
+            }
+            // Superseded and expired entries took places of others: ask for more, until there are none.
+            if hits.len() >= most || found < asked {
+                hits.truncate(most);
+                return Ok(hits);
+            }
+            asked *= 4;
+        }
+    }
+
+    async fn by_vector(
+        &self,
+        generation: &Arc<Generation>,
+        query: &Query,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<(Option<Question>, Vec<(Slot, f32)>), IndexError> {
+        let Some(embedder) = &generation.embedder else { return Ok((None, Vec::new())) };
+        let texts = [query.text.clone()];
+        let asked = tokio::time::timeout(self.options.question_timeout, embedder.embed(&texts)).await;
+        let vector = match asked {
+            Ok(Ok(vectors)) => vectors.into_iter().next().unwrap_or_default(),
+            Ok(Err(error)) => {
+                self.counters.note(Work::Other, &Err::<(), _>(IndexError::Embed(error)), (self.options.clock)());
+                return Ok((None, Vec::new()));
+            }
+            Err(_) => return Ok((None, Vec::new())),
+        };
+        let Some(question) = Question::of(&vector) else { return Ok((None, Vec::new())) };
+        let (asked, filter) = (question.clone(), filter.clone());
+        let near = on_a_thread(generation, move |scan| scan.nearest(&asked, &filter, most)).await?;
+        Ok((Some(question), near))
+    }
+}
+
+/// What both legs have found.
+struct Legs {
+    text: Vec<(nips::memory::EntryId, f32)>,
+    dense: Vec<(Slot, f32)>,
+    question: Option<Question>,
+    filter: Filter,
+}
+
+impl Legs {
+    /// The hits, best first. Rows may have changed since the legs looked: each is looked up again.
+    fn hits(
+        &self,
+        scan: &Scan,
+        limit: usize,
+        now: u64,
+        place: impl Fn(&[Scored], usize) -> Vec<(Scored, Place)>,
+    ) -> Vec<Hit> {
+        let weight = |slot: Slot| {
+            let hot = scan.hot(slot);
+            weigh::recency(hot.kind, hot.created_at, now) * weigh::importance(hot.importance)
+        };
+        let cosine = |slot: Slot| self.question.as_ref().and_then(|question| scan.cosine(slot, question));
+        let texts = self.text.iter().filter_map(|(id, bm25)| Some((scan.slot(id)?, Some(*bm25))));
+        let dense = self.dense.iter().map(|(slot, _)| (*slot, None));
+        let mut seen = BTreeSet::new();
+        let candidates: Vec<Candidate> = texts
+            .chain(dense)
+            .filter(|(slot, _)| scan.allows(*slot, &self.filter) && seen.insert(*slot))
+            .map(|(key, bm25)| Candidate { key, bm25, cosine: cosine(key), weight: weight(key) })
+            .collect();
+        let scored = fuse::fuse(&candidates);
+        let groups = fold::fold(&scored, |s| scan.text_key(s.key), |a, b| scan.likeness(a.key, b.key));
+        let best: Vec<Scored> = groups.iter().map(|group| group.best).collect();
+        let hit = |(scored, place): (Scored, Place)| hit(scan, &scored, place, &groups, now);
+        place(&best, limit).into_iter().map(hit).collect()
+    }
+}
+
+fn best_scores(scored: &[Scored], limit: usize) -> Vec<(Scored, Place)> {
+    let place = |scored: &Scored| (*scored, if scored.text.is_some() { Place::Fused } else { Place::Dense });
+    scored.iter().take(limit).map(place).collect()
+}
+
+fn hit(scan: &Scan, scored: &Scored, place: Place, groups: &[Group<Scored>], now: u64) -> Hit {
+    let hot = scan.hot(scored.key);
+    let group = groups.iter().find(|group| group.best.key == scored.key);
+    let folded = group.map(|group| group.folded.iter().map(|folded| scan.id(folded.key)).collect());
+    Hit {
+        id: scan.id(scored.key),
+        score: scored.score,
+        reasons: Reasons {
+            text: scored.text,
+            cosine: scored.cosine,
+            fused: scored.fused,
+            recency: weigh::recency(hot.kind, hot.created_at, now),
+            importance: weigh::importance(hot.importance),
+            place,
+            folded: folded.unwrap_or_default(),
+        },
+    }
+}
+
+/// What comes to mind unasked.
+fn newest(scan: &Scan, filter: &Filter, limit: usize, now: u64) -> Vec<Hit> {
+    // Twice as many as asked for, so that folding duplicates leaves enough.
+    let found = scan.highest(filter, limit * 2, |hot| weigh::unasked(hot.importance, hot.created_at, now));
+    let groups = fold::fold(&found, |(slot, _)| scan.text_key(slot), |_, _| None);
+    let hit = |group: &Group<(Slot, f32)>| {
+        let (slot, score) = group.best;
+        let hot = scan.hot(slot);
+        Hit {
+            id: scan.id(slot),
+            score,
+            reasons: Reasons {
+                text: None,
+                cosine: None,
+                fused: score,
+                recency: weigh::recency(hot.kind, hot.created_at, now),
+                importance: weigh::importance(hot.importance),
+                place: Place::Newest,
+                folded: group.folded.iter().map(|(slot, _)| scan.id(*slot)).collect(),
+            },
+        }
+    };
+    groups.iter().take(limit).map(hit).collect()
+}
+
+/// Runs something over all rows where it holds up no other task.
+async fn on_a_thread<T: Send + 'static>(
+    generation: &Arc<Generation>,
+    work: impl FnOnce(&Scan) -> T + Send + 'static,
+) -> Result<T, IndexError> {
+    let generation = generation.clone();
+    let done = tokio::task::spawn_blocking(move || work(&generation.read().scan)).await;
+    done.map_err(|error| IndexError::Task(error.to_string()))
+}
+
+/// The beginning of a question, without spaces around it.
+fn clean(text: &str) -> String {
+    beginning(text.trim(), QUESTION_BYTES).trim_end().to_owned()
+}
+
+/// The different words of a question, as many as are looked for. There is no syntax: quotes, stars and braces are signs.
+fn words(text: &str) -> String {
+    let mut seen = BTreeSet::new();
+    let words = text.split(|c: char| !c.is_alphanumeric() && !is_inner(c)).filter(|word| !word.is_empty());
+    let words = words.map(|word| beginning(word, WORD_BYTES)).filter(|word| seen.insert(word.to_lowercase()));
+    words.take(QUESTION_WORDS).collect::<Vec<_>>().join(" ")
+}
+
+/// Marks that belong to a letter, in scripts that write vowels as such.
+fn is_inner(c: char) -> bool {
+    !c.is_ascii() && !c.is_whitespace() && !c.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_its_different_words_and_no_syntax() {
+        assert_eq!(words(r#"{"a": ["Milk*", "milk", NOT (b AND c)]}"#), "a Milk NOT b AND c");
+        assert_eq!(words("\"'*:^~-+()"), "");
+        assert_eq!(words("नमस्ते दुनिया"), "नमस्ते दुनिया");
+        let many: String = (0..1_000).map(|i| format!("w{i} ")).collect();
+        assert_eq!(words(&many).split(' ').count(), QUESTION_WORDS);
+        assert!(words(&"漢".repeat(50_000)).len() <= WORD_BYTES);
+        assert_eq!(clean(&format!("  {}  ", "x".repeat(100_000))).len(), QUESTION_BYTES);
+    }
+}
