@@ -8,10 +8,12 @@
 //! | `entry` | what is remembered, and its bounds |
 //! | `embed` | texts as vectors |
 //! | `recall` | what is asked, what is found, and why |
+//! | [`sync`] | two replicas of a space become equal |
 
 mod embed;
 mod entry;
 mod recall;
+pub mod sync;
 
 pub use embed::{EmbedError, Embedder};
 pub use entry::{

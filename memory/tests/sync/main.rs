@@ -1,0 +1,11 @@
+//! The sync machine, its responder and its links, over a replica in memory whose events are really signed.
+
+#![allow(clippy::unwrap_used)]
+
+mod double;
+mod hostile;
+mod link;
+mod machine;
+mod simulation;
+mod wire;
+mod world;
