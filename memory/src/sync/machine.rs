@@ -273,7 +273,7 @@ impl Session {
             (ReplyBody::Failed { code, text }, _) => self.end(End::Failed { code, text }),
             (ReplyBody::Reconciled(message), Phase::Reconciling) => self.reconciled(&message, now_ms),
             (ReplyBody::Given { events, gone }, Phase::Fetching) => self.given(events, &gone, now_ms),
-            (ReplyBody::Stored { new, refused, .. }, Phase::Pushing) => self.stored(new, &refused, now_ms),
+            (ReplyBody::Stored { new, refused, .. }, Phase::Pushing) => self.stored(new, &refused),
             (ReplyBody::Reconciled(_) | ReplyBody::Given { .. } | ReplyBody::Stored { .. }, _) => {
                 self.end(End::Misbehaved("an answer of another kind"))
             }
@@ -320,7 +320,7 @@ impl Session {
             None => Ok(None),
         };
         let Ok(next) = next else { return self.end(End::Misbehaved("a reconciliation that does not parse")) };
-        for id in in_order_of(message, need) {
+        for id in in_order_of(message, &need) {
             if !self.report.refusals.here.contains(&id) && !self.is_full() && self.needed.insert(id) {
                 self.need.push_back(id);
             }
@@ -446,7 +446,7 @@ impl Session {
         self.ask(Phase::Pushing, RequestBody::Put(events), now_ms)
     }
 
-    fn stored(&mut self, new: u32, refused: &[(EventId, Refusal)], _now_ms: u64) -> Vec<Effect> {
+    fn stored(&mut self, new: u32, refused: &[(EventId, Refusal)]) -> Vec<Effect> {
         self.pending = None;
         let sent: HashSet<EventId> = self.asked.drain(..).collect();
         let new = usize::try_from(new).unwrap_or(usize::MAX);
@@ -472,12 +472,8 @@ impl Session {
         self.negentropy = None;
         (self.need, self.have) = (VecDeque::new(), VecDeque::new());
         (self.needed, self.had) = (HashSet::new(), HashSet::new());
-        let nothing = Report {
-            space: self.space.clone(),
-            end: End::Complete,
-            refusals: Refusals::default(),
-            ..self.report
-        };
+        let nothing =
+            Report { space: self.space.clone(), end: End::Complete, refusals: Refusals::default(), ..self.report };
         let report = std::mem::replace(&mut self.report, nothing);
         vec![Effect::Ended(Report { end, ..report })]
     }
@@ -485,7 +481,7 @@ impl Session {
 
 /// Ids in the order in which a message names them, which is the set's: (created_at, id). Negentropy hands the ids of one range out
 /// in no order, and a cold replica would meet effects before their causes, thousands at a time.
-fn in_order_of(message: &[u8], ids: Vec<Id>) -> Vec<EventId> {
+fn in_order_of(message: &[u8], ids: &[Id]) -> Vec<EventId> {
     let mut places: HashMap<[u8; 32], Option<usize>> = ids.iter().map(|id| (id.to_bytes(), None)).collect();
     for (at, window) in message.windows(32).enumerate() {
         if let Some(place) = places.get_mut(window)

@@ -22,8 +22,8 @@ use super::{MAX_BATCH_EVENTS, MAX_FRAME, MAX_GET_IDS, RECONCILE_BYTES, Refusal, 
 /// The longest text of an `ERR` that is read.
 const MAX_TEXT: usize = 256;
 
-/// The most places of an array.
-const MAX_PLACES: usize = 6;
+/// The most places of an array; a later version may have more than ours.
+const MAX_PLACES: usize = 16;
 
 /// Bytes that a reconciliation message may have beyond its limit: negentropy ends a range that it began.
 const RECONCILE_SLACK: usize = 4_096;
@@ -243,9 +243,7 @@ impl Request {
     /// The message as it travels.
     pub fn to_json(&self) -> String {
         let Self { session, number, space, body } = self;
-        let array = |word: &str, body: String| {
-            format!(r#"["{word}",{VERSION},"{session}",{number},"{space}",{body}]"#)
-        };
+        let array = |word: &str, body: String| format!(r#"["{word}",{VERSION},"{session}",{number},"{space}",{body}]"#);
         match body {
             RequestBody::Reconcile(bytes) => array("NEG", format!("\"{}\"", hex::encode(bytes))),
             RequestBody::Get(ids) => array("GET", text_of(ids)),

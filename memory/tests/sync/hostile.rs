@@ -33,7 +33,7 @@ impl Liar {
             event
         };
         let forged: Vec<Event> = (0..12).map(&mut forge).collect();
-        let garden: Vec<Event> = (0..4).map(|n| garden.write("text", "beans", START_S + n)).collect();
+        let garden: Vec<Event> = (0..4).map(|n| garden.write("text", &format!("beans {n}"), START_S + n)).collect();
         Self { garden, forged, ids: Vec::new() }
     }
 

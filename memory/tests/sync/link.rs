@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memory::sync::{End, ErrorCode, Link, LinkConfig, LinkError, MAX_FRAME, Message, Patience, read_frame, write_frame};
+use memory::sync::{
+    End, ErrorCode, Link, LinkConfig, LinkError, MAX_FRAME, Message, Patience, read_frame, write_frame,
+};
 use nips::memory::Space;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,7 +47,10 @@ async fn pair() -> (TcpStream, TcpStream) {
     (near, listener.accept().await.unwrap().0)
 }
 
-async fn both_ways(near: impl AsyncRead + AsyncWrite + Send + 'static, far: impl AsyncRead + AsyncWrite + Send + 'static) {
+async fn both_ways(
+    near: impl AsyncRead + AsyncWrite + Send + 'static,
+    far: impl AsyncRead + AsyncWrite + Send + 'static,
+) {
     let tasks = Tasks::default();
     let here = Arc::new(Double::with(events(1, 700)));
     let there = Arc::new(Double::with(events(2, 900)));

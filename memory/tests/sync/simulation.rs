@@ -15,7 +15,11 @@ const FOUL: Weather = Weather { loss: 0.3, doubling: 0.3, delay_max_ms: 900 };
 fn page(replica: &Double) -> (Vec<automerge::ChangeHash>, Vec<(String, String)>) {
     let mut page = Author::of_page(1_000, fleet(), "shopping-list", 0);
     page.learn(&replica.events_of(&fleet()));
-    let items: Vec<_> = page.doc.map_range(automerge::ROOT, ..).map(|item| (item.key.to_string(), format!("{:?}", item.value))).collect();
+    let items: Vec<_> = page
+        .doc
+        .map_range(automerge::ROOT, ..)
+        .map(|item| (item.key.to_string(), format!("{:?}", item.value)))
+        .collect();
     (page.doc.get_heads(), items)
 }
 

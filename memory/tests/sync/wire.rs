@@ -91,8 +91,12 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     let address = || (any::<u64>().prop_map(SessionId), any::<u32>());
     prop_oneof![
-        (address(), request)
-            .prop_map(|((session, number), body)| Message::Request(Request { session, number, space: fleet(), body })),
+        (address(), request).prop_map(|((session, number), body)| Message::Request(Request {
+            session,
+            number,
+            space: fleet(),
+            body
+        })),
         (address(), reply).prop_map(|((session, number), body)| Message::Reply(Reply { session, number, body })),
     ]
 }

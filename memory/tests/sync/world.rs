@@ -191,10 +191,11 @@ impl World {
             return;
         }
         if let Some(mut liar) = self.nodes[node].liar.take() {
-            for text in liar.requests(&mut self.rng) {
-                self.send(node, peer, text);
-            }
+            let requests = liar.requests(&mut self.rng);
             self.nodes[node].liar = Some(liar);
+            for text in requests {
+                self.send(node, peer, &text);
+            }
             return;
         }
         let id = SessionId(self.rng.random());
@@ -210,13 +211,13 @@ impl World {
 
     fn step(&mut self, node: usize, id: SessionId, input: Input) {
         let now_ms = self.now_ms;
+        let start = self.nodes[node].start;
         let Some((peer, session)) = self.nodes[node].sessions.get_mut(&id) else { return };
         let peer = *peer;
-        let start = self.nodes[node].start;
         for effect in session.handle(input, now_ms) {
             let mut work = None;
             match effect {
-                Effect::Send(text) => self.send(node, peer, text),
+                Effect::Send(text) => self.send(node, peer, &text),
                 Effect::WakeAt(at_ms) => {
                     self.at(at_ms.saturating_sub(now_ms), Happening::Wake { node, start, session: id });
                 }
@@ -242,7 +243,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, text: Arc<str>) {
+    fn send(&mut self, from: usize, to: usize, text: &Arc<str>) {
         self.longest_message = self.longest_message.max(text.len());
         if self.nodes[from].liar.is_none() {
             assert!(text.len() <= memory::sync::MAX_FRAME);
@@ -252,7 +253,7 @@ impl World {
         for _ in 0..copies {
             if !self.rng.random_bool(self.weather.loss) {
                 let delay = self.rng.random_range(1..=self.weather.delay_max_ms);
-                self.at(delay, Happening::Arrive { to, from, text: Arc::clone(&text) });
+                self.at(delay, Happening::Arrive { to, from, text: Arc::clone(text) });
             }
         }
     }
@@ -269,14 +270,14 @@ impl World {
             };
             self.nodes[to].liar = Some(liar);
             if let Some(text) = answer {
-                self.send(to, from, text);
+                self.send(to, from, &text);
             }
             return;
         }
         match parsed {
             Ok(Message::Request(request)) => {
                 let reply = respond(request, &self.nodes[from].key, &self.nodes[to].replica);
-                self.send(to, from, Message::Reply(reply).to_json().into());
+                self.send(to, from, &Message::Reply(reply).to_json().into());
             }
             // Whose answer it is must not be believed: the carrier says from whom it came.
             Ok(Message::Reply(reply)) => self.replied(to, from, reply),
@@ -302,9 +303,7 @@ impl World {
         let text = format!("{} ms", self.now_ms);
         let is_forgotten = self.shard_is_forgotten(node);
         let event = match self.rng.random_range(0..20) {
-            0 if !is_forgotten => {
-                tombstone(name, fleet(), self.nodes[node].shard.document().clone(), created_at)
-            }
+            0 if !is_forgotten => tombstone(name, fleet(), self.nodes[node].shard.document().clone(), created_at),
             1..10 => {
                 // A new actor each time, as after a restart: what it knows of the page is what its replica holds.
                 let life = u8::try_from(self.made % 251).unwrap();
@@ -333,7 +332,8 @@ impl World {
         self.at(wait, Happening::Crash);
         let node = self.rng.random_range(0..self.nodes.len());
         // Work that had begun was done, or was not.
-        let begun: Vec<(u64, u64)> = self.coming.iter().filter(|(_, h)| h.is_work_of(node)).map(|(at, _)| *at).collect();
+        let begun: Vec<(u64, u64)> =
+            self.coming.iter().filter(|(_, h)| h.is_work_of(node)).map(|(at, _)| *at).collect();
         for at in begun {
             if let Some(Happening::Work { work, .. }) = self.coming.remove(&at)
                 && self.rng.random_bool(0.5)
