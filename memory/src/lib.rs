@@ -10,12 +10,16 @@
 //! | `embed` | texts as vectors |
 //! | `index` | where a question finds entries: LanceDB and rows in memory |
 //! | `recall` | what is asked, what is found, and why |
+//! | [`sync`] | two replicas of a space become equal |
 
 mod check;
 mod embed;
 mod entry;
 mod index;
+mod memory;
 mod recall;
+mod replica;
+pub mod sync;
 mod truth;
 mod worker;
 
@@ -27,6 +31,7 @@ pub use index::{
     Clock, Hit, Index, IndexChange, IndexError, IndexOptions, IndexState, IndexStats, Mode, Progress, RecallError,
     Source, SourceError, SourceRow, Tally,
 };
+pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
 pub use truth::{
     Added, Check, Directory, Forgotten, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError, Writer,

@@ -86,6 +86,17 @@ impl Reader {
         Ok(all)
     }
 
+    /// Row numbers and ids alone, as [`Reader::rows`].
+    pub fn ids(&self, after: i64, limit: usize) -> Result<Vec<(i64, EntryId)>, TruthError> {
+        let mut found =
+            self.connection.prepare_cached("SELECT row, id FROM entries WHERE row > ?1 ORDER BY row LIMIT ?2")?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = found.query_map(params![after, limit], |row| {
+            Ok((row.get(0)?, EntryId::from_bytes(row.get::<_, [u8; 16]>(1)?)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Those of `ids` that are there, in the order asked for.
     pub fn entries(&self, ids: &[EntryId]) -> Result<Vec<Entry>, TruthError> {
         let mut found = self.connection.prepare_cached("SELECT id, body FROM entries WHERE id = ?1")?;

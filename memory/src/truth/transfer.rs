@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use nips::memory::{DocumentId, Message, PageName, Space};
-use nostr::Event;
-use rusqlite::params;
+use nostr::{Event, EventId};
+use rusqlite::{OptionalExtension, params};
+
+use crate::sync::Batch;
 
 use super::event::{COLUMNS, Stored};
 use super::{Forgotten, Outcome, Refusal, Truth, TruthError};
@@ -47,6 +49,37 @@ impl Truth {
             all.push((stored.number, stored.event()?));
         }
         Ok(all)
+    }
+
+    /// Those of `ids` that are in the space, in the order in which they were taken, tombstones last: as many as fit a message.
+    pub fn batch(&self, space: &Space, ids: &[EventId], max_bytes: usize) -> Result<Batch, TruthError> {
+        let mut place = self.connection.prepare_cached(
+            "SELECT c.number FROM changes c JOIN documents d ON d.number = c.document WHERE c.id = ?1 AND d.space = ?2",
+        )?;
+        let mut order: Vec<(i64, EventId)> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let number = place.query_row(params![id.as_bytes(), space.as_str()], |row| row.get(0)).optional()?;
+            let is_tombstone = number.is_none() && self.is_tombstone(space, id)?;
+            order.extend(number.or(is_tombstone.then_some(i64::MAX)).map(|number| (number, *id)));
+        }
+        order.sort_unstable();
+        order.dedup();
+        // One by one: what does not fit is not read.
+        let found = order.iter().flat_map(|(_, id)| match self.events(std::slice::from_ref(id)) {
+            Ok(events) => events.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
+        Batch::fill(ids, found, max_bytes)
+    }
+
+    fn is_tombstone(&self, space: &Space, id: &EventId) -> Result<bool, TruthError> {
+        let mut found = self.connection.prepare_cached("SELECT 1 FROM tombstones WHERE id = ?1 AND space = ?2")?;
+        Ok(found.exists(params![id.as_bytes(), space.as_str()])?)
+    }
+
+    /// A number that rises with every commit that changed something.
+    pub fn version(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     /// All tombstones.
