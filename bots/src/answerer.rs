@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::{ChainError, ChatRequest, Delta};
+use crate::recollection::{Memories, RECALLED, Recollection, for_model, obey, quoted};
 use crate::worker::{
     KIND_EXTRACT, KIND_GENERATE, KIND_SEARCH_NOTES, KIND_SEARCH_PEOPLE, KIND_SUMMARY, KIND_TRANSLATE, Output, Task,
     TaskInput, WorkError, Workshop,
@@ -91,7 +92,7 @@ fn first_url(text: &str) -> Option<Url> {
 }
 
 /// One message of a known person, and whom it came from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Talk<'a> {
     /// What the person said; the conscience has read it already.
     pub text: &'a str,
@@ -99,9 +100,19 @@ pub struct Talk<'a> {
     pub audience: Audience,
     /// The system prompt: the soul of the node, or [`DEFAULT_SYSTEM`].
     pub system: &'a str,
+    /// The memory; none where there is none.
+    pub memories: Option<&'a dyn Memories>,
+    /// Names the message: what it asks to be remembered is remembered once, however often it is worked on.
+    pub key: &'a str,
 }
 
-/// Answers a message. An address alone is answered by a summary of its page; anything else by a model if one serves the
+impl std::fmt::Debug for Talk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Talk").field("audience", &self.audience).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Answers a message. What it asks of memory is done without a model ([`obey`]). An address alone is answered by a summary of its page; anything else by a model if one serves the
 /// person, else by the [`Answerer`]. A stranger is never given a model here (issue line 14): the embedded answer alone.
 /// Only a cancelled talk has no answer.
 pub async fn converse(
@@ -111,22 +122,70 @@ pub async fn converse(
     deltas: Option<&mpsc::Sender<Delta>>,
     cancel: &CancellationToken,
 ) -> Result<Output, WorkError> {
-    let embedded = || Output::plain(Answerer.answer(talk.text, facts, talk.audience));
     if !talk.audience.is_known() {
-        return Ok(embedded());
+        return Ok(Output::plain(Answerer.answer(talk.text, facts, talk.audience)));
     }
     if let Some(url) = lone_url(talk.text) {
         return summary_of(workshop, url, talk.audience, cancel).await;
     }
-    let request = ChatRequest::new(talk.system, talk.text);
-    match workshop.chain().complete(&request, talk.audience, deltas, cancel).await {
-        Ok(done) => Ok(Output { content: done.text, model: Some(done.model_name) }),
+    if let Some(memories) = talk.memories
+        && let Some(said) = obey(memories, talk.text, talk.audience, talk.key).await
+    {
+        return Ok(Output { memories: said.memories, ..Output::plain(said.text) });
+    }
+    let recalled = recall(&talk).await;
+    match by_model(workshop, &talk, &recalled, deltas, cancel).await {
+        Ok(output) => Ok(output),
         Err(ChainError::Cancelled) => Err(WorkError::Cancelled),
         Err(error) => {
             tracing::debug!(%error, "the embedded answerer speaks");
-            Ok(embedded())
+            Ok(embedded(&talk, facts, &recalled))
         }
     }
+}
+
+/// What fits the message. A memory that cannot be asked keeps nobody from an answer.
+async fn recall(talk: &Talk<'_>) -> Vec<Recollection> {
+    let Some(memories) = talk.memories else { return Vec::new() };
+    memories.recall(talk.text, talk.audience, RECALLED).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "nothing can be recalled");
+        Vec::new()
+    })
+}
+
+/// A model answers, with memories if one that may see them serves the person, else without.
+async fn by_model(
+    workshop: &Workshop,
+    talk: &Talk<'_>,
+    recalled: &[Recollection],
+    deltas: Option<&mpsc::Sender<Delta>>,
+    cancel: &CancellationToken,
+) -> Result<Output, ChainError> {
+    if let Some(told) = for_model(recalled) {
+        let system = format!("{}\n\n{}", talk.system, told.text);
+        let request = ChatRequest { carries_memory: true, ..ChatRequest::new(&system, talk.text) };
+        match workshop.chain().complete(&request, talk.audience, deltas, cancel).await {
+            Ok(done) => {
+                return Ok(Output { content: done.text, model: Some(done.model_name), memories: told.memories });
+            }
+            Err(ChainError::Cancelled) => return Err(ChainError::Cancelled),
+            Err(error) => tracing::debug!(%error, "no model that may see memory; asked without"),
+        }
+    }
+    let request = ChatRequest::new(talk.system, talk.text);
+    let done = workshop.chain().complete(&request, talk.audience, deltas, cancel).await?;
+    Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() })
+}
+
+/// Without a model: what is remembered of it is quoted, and the rest said plainly.
+fn embedded(talk: &Talk<'_>, facts: &NodeFacts, recalled: &[Recollection]) -> Output {
+    let answer = Answerer.answer(talk.text, facts, talk.audience);
+    let close: Vec<Recollection> = recalled.iter().filter(|one| one.is_close).cloned().collect();
+    if close.is_empty() {
+        return Output::plain(answer);
+    }
+    let said = quoted("From what I remember:", &close);
+    Output { memories: said.memories, ..Output::plain(format!("{}\n\n{answer}", said.text)) }
 }
 
 fn lone_url(text: &str) -> Option<Url> {

@@ -31,7 +31,7 @@ pub use index::{
     Clock, Hit, Index, IndexChange, IndexError, IndexOptions, IndexState, IndexStats, Mode, Progress, RecallError,
     Source, SourceError, SourceRow, Tally,
 };
-pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats};
+pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats, person_space};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
 pub use truth::{
     Added, Check, Directory, Forgotten, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError, Writer,

@@ -60,6 +60,12 @@ pub struct MemoryOptions {
     pub clock: Clock,
 }
 
+/// The space of a person's own pages.
+pub fn person_space(person: &PublicKey) -> Space {
+    // 128 bits of the key: nobody else's.
+    format!("person-{}", &person.to_hex()[..32]).parse().unwrap_or_else(|_| Space::private())
+}
+
 /// Counts of a memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryStats {
@@ -325,7 +331,8 @@ impl Memory {
             Audience::Member => Sight::Some { spaces: BTreeSet::from([Space::fleet()]), person: None },
             Audience::Stranger => Sight::nothing(),
             Audience::Person(person) => {
-                let spaces = self.inner.worker.write(move |truth| truth.shared_with(&person)).await?;
+                let mut spaces = self.shared_with(person).await?;
+                spaces.insert(person_space(&person));
                 Sight::Some { spaces, person: Some(person) }
             }
         })
@@ -387,6 +394,14 @@ impl Memory {
     /// When the space is `private`, or the disk refuses.
     pub async fn share(&self, space: Space, person: PublicKey, is_shared: bool) -> Result<(), MemoryError> {
         Ok(self.inner.worker.write(move |truth| truth.share(&space, &person, is_shared)).await?)
+    }
+
+    /// The spaces that were shared with a person.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn shared_with(&self, person: PublicKey) -> Result<BTreeSet<Space>, MemoryError> {
+        Ok(self.inner.worker.write(move |truth| truth.shared_with(&person)).await?)
     }
 
     /// What a page says, if the audience may see it.

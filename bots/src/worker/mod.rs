@@ -95,12 +95,14 @@ pub struct Output {
     pub content: String,
     /// The owner's name of the model that wrote it, if one did.
     pub model: Option<String>,
+    /// Ids of the memories in it.
+    pub memories: Vec<String>,
 }
 
 impl Output {
     /// An output that no model had a hand in.
     pub fn plain(content: String) -> Self {
-        Self { content, model: None }
+        Self { content, model: None, memories: Vec::new() }
     }
 }
 

@@ -39,7 +39,9 @@ impl Worker for SummaryWorker {
             let system = format!("{SYSTEM} Use {}.", length.describe());
             let request = ChatRequest::new(&system, &delimited(task, &text));
             match complete(&self.chain, &request, task.audience, progress, cancel).await {
-                Ok(done) => return Ok(Output { content: done.text, model: Some(done.model_name) }),
+                Ok(done) => {
+                    return Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() });
+                }
                 Err(ChainError::Cancelled) => return Err(WorkError::Cancelled),
                 Err(error) => tracing::debug!(%error, "summary falls back to extraction"),
             }

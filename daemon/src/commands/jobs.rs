@@ -16,7 +16,7 @@ pub(crate) async fn ask(context: &Context, text: &str) -> Result<ExitCode> {
     let client = Client::connect(&context.home)?;
     let done = stream(context, &client, "/ask", &json!({ "text": text })).await?;
     if context.json {
-        let answer = json!({ "answer": done["output"], "model": done["model"], "memories": [] });
+        let answer = json!({ "answer": done["output"], "model": done["model"], "memories": done["memories"] });
         context.print(&answer, String::new)?;
     }
     Ok(exit(&done))

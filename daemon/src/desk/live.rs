@@ -32,6 +32,8 @@ pub struct Live {
     pub targets: BTreeSet<([u8; 32], String)>,
     /// The answer or the reason, for listeners.
     pub answer: Option<(String, Option<String>)>,
+    /// Ids of the memories in it.
+    pub memories: Vec<String>,
 }
 
 impl Live {
@@ -48,6 +50,7 @@ impl Live {
             timer: None,
             targets: BTreeSet::new(),
             answer: None,
+            memories: vec![],
         }
     }
 

@@ -119,11 +119,13 @@ pub struct Happened {
     pub frees: bool,
     /// Looked-up inputs.
     pub resolved: Option<Vec<bots::TaskInput>>,
+    /// Ids of the memories in the output.
+    pub memories: Vec<String>,
 }
 
 impl Happened {
     fn new(job: JobId, inputs: Vec<Input>) -> Self {
-        Self { job, inputs, words: vec![], frees: false, resolved: None }
+        Self { job, inputs, words: vec![], frees: false, resolved: None, memories: vec![] }
     }
 }
 
@@ -140,6 +142,8 @@ pub enum Heard {
         output: String,
         /// The model that wrote it.
         model: Option<String>,
+        /// Ids of the memories in it.
+        memories: Vec<String>,
     },
 }
 
@@ -157,6 +161,8 @@ pub struct Tools {
     pub speaker: Speaker,
     /// The workers.
     pub workshop: Arc<Workshop>,
+    /// What the agent remembers.
+    pub memories: Arc<dyn bots::Memories>,
     /// Reads every message first.
     pub conscience: Conscience,
     /// The owner's country, for crisis lines.

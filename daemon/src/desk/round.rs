@@ -143,6 +143,9 @@ impl Desk {
         }
         let id = happened.job;
         let Some(live) = self.live.get_mut(&id) else { return };
+        if !happened.memories.is_empty() {
+            live.memories = happened.memories;
+        }
         if let Some(inputs) = happened.resolved {
             live.resolved = Some(Arc::new(inputs));
         }
@@ -292,6 +295,7 @@ impl Desk {
                 state: live.machine.state(),
                 output: output.clone(),
                 model: model.clone(),
+                memories: live.memories.clone(),
             });
         }
     }

@@ -117,6 +117,7 @@ impl Bench {
                 timer.done("ok");
                 let effect =
                     Effect::SayResult { output: output.content.clone(), model: output.model.clone(), at_ms: now_ms() };
+                happened.memories = output.memories;
                 happened.inputs.push(Input::Produced { attempt, output: output.content, model: output.model });
                 self.try_speak(&mut happened, &effect).await;
             }
@@ -195,7 +196,10 @@ impl Bench {
                 self.tools.workshop.run(&task, progress, &self.cancel).await
             }
             Work::Talk { text } => {
-                let talk = Talk { text, audience: self.order.audience, system: DEFAULT_SYSTEM };
+                let key = self.order.id.to_string();
+                let memories = Some(self.tools.memories.as_ref());
+                let talk =
+                    Talk { text, audience: self.order.audience, system: DEFAULT_SYSTEM, memories, key: &key };
                 self.talk(talk, progress).await
             }
             Work::Greet => Ok(bots::Output::plain(GREETING.to_owned())),

@@ -117,8 +117,8 @@ async fn begin(shared: &Shared, work: Work, wait: bool) -> Result<Response, Fail
         async move {
             let line = match heard.recv().await? {
                 Heard::Partial(text) => json!({ "partial": text }),
-                Heard::Done { state, output, model } => {
-                    json!({ "id": id, "state": state, "output": output, "model": model, "executed_by": npub })
+                Heard::Done { state, output, model, memories } => {
+                    json!({ "id": id, "state": state, "output": output, "model": model, "memories": memories, "executed_by": npub })
                 }
             };
             Some((Ok::<_, Infallible>(format!("{line}\n")), heard))
