@@ -69,10 +69,6 @@ impl Matrix {
         Self { dimensions, ..Self::default() }
     }
 
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
     /// Adds a row of zeros.
     pub(crate) fn push(&mut self) {
         if self.scales.len().is_multiple_of(BLOCK_ROWS) {
@@ -147,7 +143,8 @@ impl Matrix {
     }
 }
 
-/// The sum of products. Fixed chunks of plain integers, which the compiler turns into vector instructions.
+/// The sum of products. Fixed chunks of plain integers, which the compiler turns into vector instructions; it never overflows, so it
+/// wraps to spare a check of each product.
 fn dot(codes: &[i8], question: &[i16]) -> i32 {
     const LANES: usize = 32;
     let (codes, rest_of_codes) = codes.as_chunks::<LANES>();
@@ -155,11 +152,11 @@ fn dot(codes: &[i8], question: &[i16]) -> i32 {
     let mut sum = 0_i32;
     for (a, b) in codes.iter().zip(question) {
         for lane in 0..LANES {
-            sum += i32::from(a[lane]) * i32::from(b[lane]);
+            sum = sum.wrapping_add(i32::from(a[lane]) * i32::from(b[lane]));
         }
     }
     for (a, b) in rest_of_codes.iter().zip(rest_of_question) {
-        sum += i32::from(*a) * i32::from(*b);
+        sum = sum.wrapping_add(i32::from(*a) * i32::from(*b));
     }
     sum
 }

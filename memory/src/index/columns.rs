@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    FixedSizeListBuilder, Float32Builder, Int8Builder, ListBuilder, StringBuilder, UInt64Builder,
-};
+use arrow_array::builder::{FixedSizeListBuilder, Float32Builder, Int8Builder, ListBuilder, StringBuilder};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch, StringArray, UInt64Array,
 };

@@ -44,8 +44,10 @@ mod source;
 mod stats;
 mod store;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod testing;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 mod upkeep;
 

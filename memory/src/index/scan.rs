@@ -290,10 +290,6 @@ impl Scan {
         let same_numbers = self.cold[at(a)].numbers_key == self.cold[at(b)].numbers_key;
         if same_numbers { self.matrix.between(at(a), at(b)) } else { None }
     }
-
-    pub(crate) fn dimensions(&self) -> usize {
-        self.matrix.dimensions()
-    }
 }
 
 fn at(slot: Slot) -> usize {

@@ -1,1 +1,5 @@
-//! Tests of the whole index.
+//! Tests of the whole index, with a real table on disk.
+
+mod heal;
+mod search;
+mod upkeep;
