@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use bots::model::Secret;
 use memory::{EmbedError, Embedder, StaticEmbedder};
 use reqwest::{Client, Response};
 use serde::Deserialize;
@@ -44,18 +43,28 @@ pub(crate) fn open(config: &config::Embedder) -> Result<Arc<dyn Embedder>> {
     let read = |path: &std::path::PathBuf| {
         std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the embedder's key from {}", path.display()))
-            .map(|key| Secret::new(key.trim()))
+            .map(|key| Key(key.trim().to_owned()))
     };
     let key = config.api_key_file.as_ref().map(read).transpose()?;
     Ok(Arc::new(OpenAiEmbedder::new(server.0.clone(), server.1.clone(), key).context("the embedder cannot be used")?))
 }
 
+/// The server's key. It has no `Debug` to show itself by.
+struct Key(String);
+
+impl Key {
+    /// `text` without the key: a server that echoes it puts it into no log.
+    fn redacted(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
+    }
+}
+
 /// A client of an embedding server.
-pub(crate) struct OpenAiEmbedder {
+struct OpenAiEmbedder {
     client: Client,
     url: Url,
     model: String,
-    key: Option<Secret>,
+    key: Option<Key>,
     /// The length of the first vector that came.
     dimensions: OnceLock<usize>,
 }
@@ -77,7 +86,7 @@ impl OpenAiEmbedder {
     ///
     /// # Errors
     /// When the TLS part cannot start.
-    pub(crate) fn new(url: Url, model: String, key: Option<Secret>) -> Result<Self> {
+    fn new(url: Url, model: String, key: Option<Key>) -> Result<Self> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
@@ -110,7 +119,7 @@ impl OpenAiEmbedder {
         let url = format!("{}/embeddings", self.url.as_str().trim_end_matches('/'));
         let mut request = self.client.post(url).json(&json!({ "model": self.model, "input": texts }));
         if let Some(key) = &self.key {
-            request = request.bearer_auth(key.expose());
+            request = request.bearer_auth(&key.0);
         }
         let response = request.send().await.map_err(|e| self.failed(e))?;
         if !response.status().is_success() {
@@ -173,7 +182,7 @@ impl OpenAiEmbedder {
             error.get("message").unwrap_or(error).as_str().map(str::to_owned)
         });
         let told = told.unwrap_or(text);
-        let told = self.key.as_ref().map_or_else(|| told.clone(), |key| key.redact(&told));
+        let told = self.key.as_ref().map_or_else(|| told.clone(), |key| key.redacted(&told));
         let told: String = told.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
         self.unreachable(format!("HTTP {}: {told}", status.as_u16()))
     }
