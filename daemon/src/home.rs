@@ -105,6 +105,16 @@ impl Home {
         self.dir.join("relay")
     }
 
+    /// The memory's folder.
+    pub fn memory(&self) -> PathBuf {
+        self.dir.join("memory")
+    }
+
+    /// The truth of the memory; what else is in its folder is made from it.
+    pub fn memory_file(&self) -> PathBuf {
+        self.memory().join("changes.sqlite")
+    }
+
     /// The token that lets local commands use the API.
     pub fn token(&self) -> PathBuf {
         self.dir.join("api-token")

@@ -1,7 +1,7 @@
-//! The three keys of a node (DESIGN §3) and the files that hold them.
+//! The three keys of a node (DESIGN §3), the key that its memory rests under, and the files that hold them.
 //!
-//! A file holds one line: `nsec1…`, or `ncryptsec1…` (NIP-49) when a passphrase is given. The transport key, an Ed25519 seed, is
-//! 32 bytes like the others and is kept in the same form. A file that is there and cannot be used is an error, never a reason
+//! A file holds one line: `nsec1…`, or `ncryptsec1…` (NIP-49) when a passphrase is given. The transport key, an Ed25519 seed, and the
+//! memory's key are 32 bytes like the others and are kept in the same form. A file that is there and cannot be used is an error, never a reason
 //! to make a new key in its place.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libp2p_identity::Keypair;
+use memory::SealKey;
 use nostr::nips::nip49::{EncryptedSecretKey, KeySecurity};
 use nostr::{FromBech32, Keys, PublicKey, SecretKey, ToBech32};
 
@@ -69,6 +70,8 @@ pub struct NodeKeys {
     pub install: Keys,
     /// libp2p's key.
     pub transport: Keypair,
+    /// What memory rests under. It stays with the memory: a restore brings it back, no sync ever sends it.
+    pub memory: SealKey,
 }
 
 impl fmt::Debug for NodeKeys {
@@ -100,10 +103,17 @@ impl NodeKeys {
                 dir.join("passport").display()
             );
         }
-        // Three scrypt runs at once: each costs a tenth of a second.
+        if home.memory_file().exists() && !dir.join("memory").exists() {
+            bail!(
+                "the key of the memory {} is gone although there is a memory; put it back from a backup (`timmy restore FILE`). A new key could not open what is there",
+                dir.join("memory").display()
+            );
+        }
+        // Four scrypt runs at once: each costs a tenth of a second.
         std::thread::scope(|scope| {
             let install = scope.spawn(|| open_or_make(&dir.join("install"), passphrase));
             let transport = scope.spawn(|| open_or_make(&dir.join("transport"), passphrase));
+            let memory = scope.spawn(|| open_or_make(&dir.join("memory"), passphrase));
             let passport = match passport {
                 Passport::File => Some(Keys::new(open_or_make(&dir.join("passport"), passphrase)?)),
                 Passport::Remote => None,
@@ -113,7 +123,8 @@ impl NodeKeys {
             };
             let install = Keys::new(joined(install)?);
             let transport = Keypair::ed25519_from_bytes(joined(transport)?.to_secret_bytes())?;
-            Ok(Self { passport, install, transport })
+            let memory = SealKey::new(joined(memory)?.to_secret_bytes());
+            Ok(Self { passport, install, transport, memory })
         })
     }
 
@@ -266,6 +277,27 @@ mod tests {
         write_private(&file, good.as_bytes()).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(open(&home, None).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn the_memorys_key_is_made_for_an_older_folder_and_never_replaced_beside_a_memory() {
+        let (_dir, home) = home();
+        open(&home, None).unwrap();
+        let file = home.keys().join("memory");
+        fs::remove_file(&file).unwrap();
+        open(&home, None).unwrap();
+        let made = fs::read_to_string(&file).unwrap();
+        assert!(made.starts_with("nsec1"), "a folder from before there was a memory gets a key");
+        fs::create_dir_all(home.memory()).unwrap();
+        fs::write(home.memory_file(), b"").unwrap();
+        open(&home, None).unwrap();
+        fs::remove_file(&file).unwrap();
+        let gone = open(&home, None).unwrap_err().to_string();
+        assert!(gone.contains("keys/memory") && gone.contains("restore"), "{gone}");
+        assert!(!file.exists());
+        write_private(&file, b"damaged").unwrap();
+        assert!(open(&home, None).unwrap_err().to_string().contains("damaged"));
+        assert_eq!(fs::read(&file).unwrap(), b"damaged");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A Timmy node: the `timmy` binary with its command line, configuration, signer, journal, desk and HTTP face.
 //!
-//! The rooms `relay` and `bots` meet here and nowhere else; protocol rules live in `nips`.
+//! The rooms `relay`, `memory` and `bots` meet here and nowhere else; protocol rules live in `nips`.
 
 mod adapters;
 mod backup;
@@ -10,8 +10,10 @@ pub mod config;
 pub mod crash;
 mod desk;
 mod doctor;
+mod embedder;
 pub mod home;
 mod http;
+mod installs;
 pub mod journal;
 mod keys;
 mod metrics;

@@ -12,6 +12,7 @@ use nips::card::{CARD_KIND, MAX_LIFE_S};
 use nostr::secp256k1::{Keypair, Message};
 use nostr::{Event, Filter, Kind, PublicKey, UnsignedEvent};
 
+use crate::installs::Installs;
 use crate::journal::now_ms;
 use crate::keys::NodeKeys;
 
@@ -24,11 +25,12 @@ struct Inner {
     superseded: AtomicBool,
     /// The highest sequence number seen on another install's card.
     highest: Mutex<u64>,
+    installs: Installs,
 }
 
 impl PassportWatch {
     /// Watches for cards that revoke the one with `sequence`.
-    pub fn new(node: PublicKey, keys: &NodeKeys, sequence: u64) -> Self {
+    pub fn new(node: PublicKey, keys: &NodeKeys, sequence: u64, installs: Installs) -> Self {
         let card = PeerCard {
             passport: node,
             install: keys.install_key(),
@@ -37,7 +39,12 @@ impl PassportWatch {
             sequence,
             not_after: 0,
         };
-        Self(Arc::new(Inner { card: Mutex::new(card), superseded: AtomicBool::new(false), highest: Mutex::new(0) }))
+        Self(Arc::new(Inner {
+            card: Mutex::new(card),
+            superseded: AtomicBool::new(false),
+            highest: Mutex::new(0),
+            installs,
+        }))
     }
 
     /// Finds every card of `node`.
@@ -55,6 +62,7 @@ impl PassportWatch {
         if card.install == ours.install {
             return;
         }
+        self.0.installs.saw(card.install);
         let mut highest = self.0.highest.lock().unwrap_or_else(PoisonError::into_inner);
         *highest = (*highest).max(card.sequence);
         drop(highest);

@@ -3,13 +3,14 @@
 use nips::identity::{ExternalIdentity, is_local_part};
 use nips::job::REQUEST_KINDS;
 
-use super::{Api, Config};
+use super::{Api, Config, EmbedderKind};
 
 /// Says in words what is wrong.
 pub(super) fn check(config: &Config) -> Result<(), String> {
     not_built(config)?;
     node(config)?;
     dvm(config)?;
+    embedder(config)?;
     if let Some(country) = &config.owner.country
         && !(country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()))
     {
@@ -31,7 +32,6 @@ fn not_built(config: &Config) -> Result<(), String> {
     let later = [
         ("node.soul", config.node.soul.is_some()),
         ("owner.mxid", config.owner.mxid.is_some()),
-        ("[embedder]", config.embedder != Default::default()),
         ("[matrix]", config.matrix != Default::default()),
         ("[tools]", !config.tools.is_empty()),
         ("[voice]", !config.voice.is_empty()),
@@ -82,4 +82,35 @@ fn dvm(config: &Config) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn embedder(config: &Config) -> Result<(), String> {
+    let embedder = &config.embedder;
+    match embedder.kind {
+        EmbedderKind::Static => {
+            let named = [
+                ("base_url", embedder.base_url.is_some()),
+                ("model", embedder.model.is_some()),
+                ("api_key_file", embedder.api_key_file.is_some()),
+            ];
+            match named.iter().find(|(_, is_set)| *is_set) {
+                Some((key, _)) => Err(format!(
+                    "embedder.{key} is for kind = \"openai\"; the static embedder is inside timmy and needs no server"
+                )),
+                None => Ok(()),
+            }
+        }
+        EmbedderKind::Openai => {
+            let Some(url) = &embedder.base_url else {
+                return Err("embedder.base_url: name the server, for example \"http://127.0.0.1:11434/v1\"".to_owned());
+            };
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err("embedder.base_url must be http:// or https://".to_owned());
+            }
+            if embedder.model.as_ref().is_none_or(|model| model.trim().is_empty()) {
+                return Err("embedder.model: name the server's model, for example \"nomic-embed-text\"".to_owned());
+            }
+            Ok(())
+        }
+    }
 }

@@ -134,14 +134,16 @@ section! {
 }
 
 section! {
-    /// Sections of later releases: they parse; using one is an error that says so.
-    Later {
-        /// `[embedder]`
-        kind: Option<String> = None,
-        /// `[embedder]`
+    /// `[embedder]`
+    Embedder {
+        /// Who makes vectors of texts.
+        kind: EmbedderKind = EmbedderKind::Static,
+        /// Up to and without `/embeddings`.
         base_url: Option<Url> = None,
-        /// `[embedder]`
+        /// The server's name of the model.
         model: Option<String> = None,
+        /// File with the key.
+        api_key_file: Option<PathBuf> = None,
     }
 }
 
@@ -172,6 +174,23 @@ section! {
         lease_s: Option<u64> = None,
         /// Milliseconds.
         auction_ms: Option<u64> = None,
+    }
+}
+
+/// `embedder.kind`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbedderKind {
+    /// The one inside the binary.
+    Static,
+    /// Any OpenAI-compatible server.
+    Openai,
+}
+
+impl Embedder {
+    /// The address of a server elsewhere, which gets to read what is remembered; none for the one inside the binary and for this machine.
+    pub fn elsewhere(&self) -> Option<&Url> {
+        self.base_url.as_ref().filter(|url| self.kind == EmbedderKind::Openai && !is_loopback(url))
     }
 }
 
@@ -261,12 +280,7 @@ const fn stranger_tokens() -> u64 {
 impl Model {
     /// The server runs on this machine.
     pub fn is_loopback(&self) -> bool {
-        match self.base_url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        }
+        is_loopback(&self.base_url)
     }
 
     /// For whom: strangers only where it is keyless and on this machine, unless set.
@@ -278,6 +292,15 @@ impl Model {
     /// May be shown memory: only on this machine, unless set.
     pub fn sees_memory(&self) -> bool {
         self.sees_memory.unwrap_or_else(|| self.is_loopback())
+    }
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
@@ -344,7 +367,7 @@ pub struct Config {
     /// `[[models]]`
     pub models: Vec<Model>,
     /// `[embedder]`
-    pub embedder: Later,
+    pub embedder: Embedder,
     /// `[matrix]`
     pub matrix: Matrix,
     /// `[tools]`

@@ -17,6 +17,11 @@ fn the_example_with_every_key_parses_or_is_not_built_yet() {
         [owner]
         npub = "npub10xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqpkge6d"
         country = "DE"
+        [embedder]
+        kind = "openai"
+        base_url = "https://embed.example/v1"
+        model = "m"
+        api_key_file = "/k"
         [[models]]
         name = "a"
         base_url = "http://127.0.0.1:11434/v1"
@@ -30,6 +35,7 @@ fn the_example_with_every_key_parses_or_is_not_built_yet() {
     let config = Config::parse(all).unwrap();
     assert_eq!((config.models[0].serves(), config.models[0].sees_memory()), (Serves::Anyone, true));
     assert_eq!((config.models[1].serves(), config.models[1].sees_memory()), (Serves::People, false));
+    assert_eq!(config.embedder.elsewhere().map(|url| url.as_str()), Some("https://embed.example/v1"));
     assert!(config.node.trusted_proxies[1].contains("::ffff:10.2.3.4".parse().unwrap()));
     assert!(!config.node.trusted_proxies[0].contains("127.0.0.2".parse().unwrap()));
 }
@@ -46,6 +52,11 @@ fn mistakes_are_named_with_their_cure() {
         ("[dvm]\nkinds = [1]", "5000–5999"),
         ("[matrix]\nuser = \"@a:b\"", "not built yet"),
         ("[federation]\nenabled = true", "not built yet"),
+        ("[embedder]\nkind = \"fast\"", "static"),
+        ("[embedder]\nkind = \"openai\"", "embedder.base_url"),
+        ("[embedder]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1/v1\"", "embedder.model"),
+        ("[embedder]\nkind = \"openai\"\nbase_url = \"ftp://h/v1\"\nmodel = \"m\"", "http"),
+        ("[embedder]\nmodel = \"m\"", "kind = \"openai\""),
         ("[owner]\ncountry = \"Germany\"", "two-letter"),
         ("[owner]\nnpub = \"npub1wrong\"", "npub"),
         ("[node\n", "expected"),

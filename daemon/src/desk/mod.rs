@@ -27,6 +27,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bots::{Conscience, NodeFacts, Workshop};
+use memory::Memory;
 use nips::job::{Input, JobId, State};
 use nips::{Audience, DirectMessage, JobRequest};
 use nostr::{Event, PublicKey, RelayUrl};
@@ -151,6 +152,8 @@ pub enum Heard {
 pub struct Tools {
     /// The journal.
     pub journal: Journal,
+    /// What the agent remembers.
+    pub memory: Memory,
     /// The embedded relay.
     pub server: Server,
     /// Outside relays.

@@ -27,6 +27,7 @@ use crate::desk::speaker::Speaker;
 use crate::desk::{Desk, People, Tools};
 use crate::home::{Home, Lock, Ready, write_private};
 use crate::http::{self, Face};
+use crate::installs::Installs;
 use crate::journal::{Journal, now_ms};
 use crate::keys::{NodeKeys, Passphrase};
 use crate::metrics::Metrics;
@@ -152,6 +153,9 @@ async fn furnish(
 ) -> Result<(Arc<Tools>, Streams)> {
     let node = found.identity.node;
     let journal = found.journal.clone();
+    let installs = Installs::open(&journal, node, found.keys.install_key()).await?;
+    // It ends with the outer circle: what the desk says last is still remembered.
+    let memory = parts::open_memory(home, config, found, &installs, (&outer.tracker, &outer.cancel)).await?;
     let server = parts::open_relay(home, config, node, &found.people, listen, (&outer.tracker, &outer.cancel))?;
     let metrics = Metrics::new();
     let (ledger, writing) = Ledger::open(journal.clone(), now_ms() / 86_400_000).await?;
@@ -177,9 +181,10 @@ async fn furnish(
     let own = parts::own_relays(config, &found.ready);
     let tools = Tools {
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
-        passport: PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?),
+        passport: PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?, installs),
         conscience,
         journal,
+        memory,
         server,
         pool,
         outbox,

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bots::conscience::Lines;
 use bots::model::{Api, Link, OpenAiModel, Secret, SystemClock};
 use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Workshop};
+use memory::{Memory, MemoryOptions};
 use nips::identity::{Identity, published_relays};
 use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
 use relay::signer::RemoteSignerError;
@@ -17,10 +18,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Found;
 use crate::adapters::{Ledger, Metered, RelayLibrary};
 use crate::config::{self, Config};
 use crate::desk::{People, Rules, Tools};
 use crate::home::{Home, Ready};
+use crate::installs::Installs;
 use crate::journal::{Journal, OWNER_KEY, now_ms};
 use crate::keys::{NodeKeys, Passphrase, Passport};
 use crate::metrics::Metrics;
@@ -124,6 +127,25 @@ pub(super) fn open_relay(
         ..ServerConfig::new(home.relay(), node)
     };
     Server::open(settings, people.known(), tracker, cancel.clone()).context("the embedded relay does not open")
+}
+
+pub(super) async fn open_memory(
+    home: &Home,
+    config: &Config,
+    found: &Found,
+    installs: &Installs,
+    (tracker, cancel): (&TaskTracker, &CancellationToken),
+) -> Result<Memory> {
+    let options = MemoryOptions {
+        dir: home.memory(),
+        install: found.keys.install.clone(),
+        author: found.identity.node,
+        key: found.keys.memory.clone(),
+        directory: Arc::new(installs.clone()),
+        embedder: crate::embedder::open(&config.embedder)?,
+        clock: Arc::new(|| now_ms() / 1000),
+    };
+    Memory::open(options, tracker, cancel.clone()).await.context("the memory does not open")
 }
 
 pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) -> Identity {

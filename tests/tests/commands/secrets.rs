@@ -26,7 +26,7 @@ async fn a_wrong_or_missing_passphrase_is_an_error_and_changes_no_key() {
     let mut node = Node::builder().dir(home.path()).config(&config).start().await;
     assert_eq!(node.stop().await.code(), Some(0));
     let before = key_files(home.path());
-    assert_eq!(before.len(), 3, "{:?}", before.keys());
+    assert_eq!(before.len(), 4, "{:?}", before.keys());
     assert!(before.values().all(|bytes| bytes.starts_with(b"ncryptsec1")), "all keys are encrypted");
     let log = home.path().join("test.log");
     assert!(!std::fs::read_to_string(log).unwrap().contains("correct horse"));
@@ -85,7 +85,7 @@ async fn no_secret_is_in_the_log_at_trace_nor_in_arguments_or_environment() {
     node.json(&["ask", "hello"]).await;
     node.json(&["status"]).await;
     let secrets = spellings(node.dir());
-    assert_eq!(secrets.len(), 10);
+    assert_eq!(secrets.len(), 13);
     for file in ["cmdline", "environ"] {
         let shown = std::fs::read(format!("/proc/{}/{file}", node.pid())).unwrap();
         let shown = String::from_utf8_lossy(&shown).into_owned();
@@ -110,7 +110,7 @@ async fn key_files_are_private_and_of_nip_49() {
     std::fs::write(&words, "correct horse").unwrap();
     let config = format!("[node]\npassphrase_file = \"{}\"", words.display());
     let node = Node::builder().dir(home.path()).config(&config).start().await;
-    for name in ["passport", "install", "transport"] {
+    for name in ["passport", "install", "transport", "memory"] {
         let path = home.path().join("keys").join(name);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
