@@ -20,5 +20,6 @@ mod metrics;
 mod node;
 mod passport;
 mod publish;
+mod recollect;
 
 pub use cli::{Cli, main};

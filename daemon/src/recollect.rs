@@ -60,8 +60,15 @@ impl Recollections {
     /// The spaces in which a list of this audience may be, the one for new lists last.
     async fn spaces(&self, audience: Audience) -> Result<Vec<Space>, String> {
         let Some(person) = person(audience)? else { return Ok(vec![Space::fleet()]) };
-        let mut spaces: Vec<Space> =
-            self.0.shared_with(person).await.map_err(|e| words(&e))?.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut spaces: Vec<Space> = self
+            .0
+            .shared_with(person)
+            .await
+            .map_err(|e| words(&e))?
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         spaces.push(person_space(&person));
         Ok(spaces)
     }
@@ -87,12 +94,8 @@ impl Memories for Recollections {
     }
 
     async fn remember(&self, text: &str, audience: Audience, key: &str) -> Result<String, String> {
-        let draft = Draft {
-            kind: EntryKind::Semantic,
-            person: person(audience)?,
-            id: Some(entry_id(key)),
-            ..Draft::new(text)
-        };
+        let draft =
+            Draft { kind: EntryKind::Semantic, person: person(audience)?, id: Some(entry_id(key)), ..Draft::new(text) };
         Ok(self.0.add(draft).await.map_err(|e| words(&e))?.to_string())
     }
 

@@ -198,8 +198,7 @@ impl Bench {
             Work::Talk { text } => {
                 let key = self.order.id.to_string();
                 let memories = Some(self.tools.memories.as_ref());
-                let talk =
-                    Talk { text, audience: self.order.audience, system: DEFAULT_SYSTEM, memories, key: &key };
+                let talk = Talk { text, audience: self.order.audience, system: DEFAULT_SYSTEM, memories, key: &key };
                 self.talk(talk, progress).await
             }
             Work::Greet => Ok(bots::Output::plain(GREETING.to_owned())),

@@ -33,6 +33,7 @@ use crate::keys::{NodeKeys, Passphrase};
 use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
 use crate::publish::Publisher;
+use crate::recollect::Recollections;
 use beginning::{Beginning, Streams};
 
 pub(crate) use parts::link;
@@ -184,6 +185,7 @@ async fn furnish(
         passport: PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?, installs),
         conscience,
         journal,
+        memories: Arc::new(Recollections(memory.clone())),
         memory,
         server,
         pool,
