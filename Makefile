@@ -33,8 +33,9 @@ define install_packages
 	fi
 endef
 
-# A C compiler builds LMDB, SQLite, secp256k1, ring and zstd.
+# A C compiler builds LMDB, SQLite, secp256k1, ring and zstd; protoc reads the message formats of LanceDB.
 compiler:
+	@command -v protoc >/dev/null || { $(call install_packages,protobuf-compiler,protoc builds LanceDB); }
 	@command -v cc >/dev/null && command -v make >/dev/null || { $(call install_packages,build-essential,a C compiler for LMDB SQLite and the curves); }
 
 run: compiler

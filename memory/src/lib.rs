@@ -10,6 +10,7 @@
 //! | `embed` | texts as vectors |
 //! | `index` | where a question finds entries: LanceDB and rows in memory |
 //! | `recall` | what is asked, what is found, and why |
+//! | `tend` | condensing what is old, pruning what nobody misses |
 //! | [`sync`] | two replicas of a space become equal |
 
 mod check;
@@ -20,6 +21,7 @@ mod memory;
 mod recall;
 mod replica;
 pub mod sync;
+mod tend;
 mod truth;
 mod worker;
 
@@ -33,6 +35,7 @@ pub use index::{
 };
 pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats, person_space};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
+pub use tend::{CONDENSED, Condenser, Consolidation, Group, PruneReason, Pruned, Pruning};
 pub use truth::{
     Added, Check, Directory, Forgotten, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError, Writer,
 };

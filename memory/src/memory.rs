@@ -92,6 +92,7 @@ struct Inner {
     reader: Arc<Mutex<Reader>>,
     index: Index,
     clock: Clock,
+    author: PublicKey,
     dir: PathBuf,
     directory: Arc<dyn Directory>,
     /// Recalled since it was last noted.
@@ -166,6 +167,7 @@ impl Memory {
                 reader: Arc::new(Mutex::new(reader)),
                 index,
                 clock: options.clock,
+                author: options.author,
                 dir,
                 directory: options.directory,
                 recalled: Mutex::new(BTreeSet::new()),
@@ -220,6 +222,14 @@ impl Memory {
         self.inner.index.erase(&ids).await?;
         self.inner.worker.write(move |truth| truth.erased(&ids)).await?;
         Ok(self.inner.worker.checkpoint().await?)
+    }
+
+    pub(crate) fn time(&self) -> u64 {
+        self.now()
+    }
+
+    pub(crate) fn author(&self) -> PublicKey {
+        self.inner.author
     }
 
     fn now(&self) -> u64 {

@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use memory::{Directory, Draft, Memory, MemoryOptions, PageEdit, Query, SealKey, Selector, StaticEmbedder, Writer};
+use memory::{
+    Directory, Draft, Memory, MemoryOptions, PageEdit, PruneReason, Pruning, Query, SealKey, Selector, StaticEmbedder,
+    Writer,
+};
 use nips::Audience;
 use nips::memory::Space;
 use nostr::{Keys, PublicKey};
@@ -155,6 +158,50 @@ async fn no_file_holds_what_was_forgotten_and_no_import_brings_it_back() {
     let running = open(dir.path()).await;
     running.memory.settled().await.unwrap();
     assert_eq!(holds(dir.path(), phrase), Vec::<PathBuf>::new());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_condensed_and_what_nobody_misses_is_pruned() {
+    let dir = TempDir::new().unwrap();
+    let running = open(dir.path()).await;
+    let memory = &running.memory;
+    let day = 86_400;
+    let episode = |text: &str, days: u64| Draft {
+        kind: EntryKind::Episodic,
+        // The middle of a week: all of them fall into the same one.
+        created_at: Some(((now() - days * day) / (7 * day)) * (7 * day) + 3 * day),
+        ..Draft::new(text)
+    };
+    for n in 0..6 {
+        memory.add(episode(&format!("The heating failed again, visit {n} of the plumber."), 120)).await.unwrap();
+    }
+    memory.add(episode("Yesterday it rained.", 0)).await.unwrap();
+    let unused =
+        Draft { importance: 0.1, created_at: Some(now() - 400 * day), ..Draft::new("a trifle nobody asked for") };
+    let asked = Draft { text: "a trifle about trombones somebody asked for".into(), ..unused.clone() };
+    memory.add(unused).await.unwrap();
+    memory.add(asked).await.unwrap();
+    assert!(found(memory, "trombones", Audience::Owner).await[0].contains("trombones"));
+
+    let would = memory.consolidate(Consolidation::default(), None, true).await.unwrap();
+    assert_eq!((would.len(), memory.stats().await.unwrap().entries), (1, 9), "a dry run changes nothing");
+    let done = memory.consolidate(Consolidation::default(), None, false).await.unwrap();
+    assert_eq!(done, would);
+    assert_eq!(done[0].originals.len(), 6);
+    assert_eq!(memory.stats().await.unwrap().entries, 10, "the originals stay");
+    let recalled = memory.search(&Query::new("heating plumber"), Audience::Owner).await.unwrap();
+    assert!(recalled.iter().all(|r| !done[0].originals.contains(&r.entry.id)), "but are not recalled");
+    assert_eq!(recalled[0].entry.id, done[0].id);
+    assert!(memory.consolidate(Consolidation::default(), None, false).await.unwrap().is_empty(), "once is enough");
+
+    let would = memory.prune(Pruning::default(), true).await.unwrap();
+    assert_eq!(memory.stats().await.unwrap().entries, 10);
+    let count = |reason| would.iter().filter(|p| p.reason == reason).count();
+    assert_eq!((count(PruneReason::Superseded), count(PruneReason::Unused)), (6, 1), "{would:?}");
+    assert_eq!(memory.prune(Pruning::default(), false).await.unwrap(), would);
+    assert_eq!(memory.stats().await.unwrap().entries, 3);
+    assert_eq!(holds(dir.path(), "trifle nobody asked for"), Vec::<PathBuf>::new());
     running.stop().await;
 }
 
