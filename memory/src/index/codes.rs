@@ -129,31 +129,69 @@ impl Matrix {
         if question.numbers.len() != self.dimensions || self.dimensions == 0 {
             return;
         }
+        let mut sums = vec![0_i32; BLOCK_ROWS];
         for (number, block) in self.blocks.iter().enumerate() {
             let first = number * BLOCK_ROWS;
             let scales = &self.scales[first..self.scales.len().min(first + BLOCK_ROWS)];
-            for (at, (codes, scale)) in block.chunks_exact(self.dimensions).zip(scales).enumerate() {
-                if *scale != 0.0 && wants(first + at) {
-                    #[allow(clippy::cast_precision_loss)]
-                    let sum = dot(codes, &question.numbers) as f32;
-                    visit(first + at, (sum * scale * question.scale).clamp(-1.0, 1.0));
+            let skips = |at: usize| scales[at] == 0.0 || !wants(first + at);
+            let wanted: Vec<usize> = (0..scales.len()).filter(|at| !skips(*at)).collect();
+            if wanted.len() * 2 > scales.len() {
+                dots(&block[..scales.len() * self.dimensions], &question.numbers, &mut sums);
+            } else {
+                for at in &wanted {
+                    sums[*at] = dot(&block[at * self.dimensions..][..self.dimensions], &question.numbers);
                 }
+            }
+            for at in wanted {
+                #[allow(clippy::cast_precision_loss)]
+                let cosine = sums[at] as f32 * scales[at] * question.scale;
+                visit(first + at, cosine.clamp(-1.0, 1.0));
             }
         }
     }
 }
 
+/// The sum of products of each row and a question.
+fn dots(rows: &[i8], question: &[i16], sums: &mut [i32]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was just asked whether it can.
+        #[allow(unsafe_code)]
+        unsafe {
+            return dots_wide(rows, question, sums);
+        }
+    }
+    dots_plain(rows, question, sums);
+}
+
+/// The same code, compiled for registers of 256 bits: twice as fast.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn dots_wide(rows: &[i8], question: &[i16], sums: &mut [i32]) {
+    dots_plain(rows, question, sums);
+}
+
+#[inline(always)]
+fn dots_plain(rows: &[i8], question: &[i16], sums: &mut [i32]) {
+    for (row, sum) in rows.chunks_exact(question.len()).zip(sums) {
+        *sum = dot(row, question);
+    }
+}
+
 /// The sum of products. Fixed chunks of plain integers, which the compiler turns into vector instructions; it never overflows, so it
 /// wraps to spare a check of each product.
+#[inline(always)]
 fn dot(codes: &[i8], question: &[i16]) -> i32 {
     const LANES: usize = 32;
     let (codes, rest_of_codes) = codes.as_chunks::<LANES>();
     let (question, rest_of_question) = question.as_chunks::<LANES>();
     let mut sum = 0_i32;
     for (a, b) in codes.iter().zip(question) {
+        let mut part = 0_i32;
         for lane in 0..LANES {
-            sum = sum.wrapping_add(i32::from(a[lane]) * i32::from(b[lane]));
+            part = part.wrapping_add(i32::from(a[lane]) * i32::from(b[lane]));
         }
+        sum = sum.wrapping_add(part);
     }
     for (a, b) in rest_of_codes.iter().zip(rest_of_question) {
         sum = sum.wrapping_add(i32::from(*a) * i32::from(*b));

@@ -298,6 +298,7 @@ impl Shared {
         if let Some(generation) = serving {
             stats.embedder.clone_from(&generation.meta.embedder);
             stats.pending = generation.pending();
+            stats.tail = generation.tail();
             let live = generation.read();
             stats.rows = live.scan.len();
             stats.unembedded = live.scan.waiting();

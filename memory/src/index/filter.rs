@@ -1,4 +1,5 @@
-//! A question's filters and somebody's sight, made ready: once as numbers for the rows in memory, once as SQL for the table.
+//! A question's filters and somebody's sight, as numbers for the rows in memory. Both legs are filtered by these: the table's own
+//! filters read whole columns, and know nothing of what is superseded.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -49,7 +50,8 @@ pub(crate) struct Filter {
     now: u64,
     since: u64,
     until: u64,
-    kinds: BTreeSet<EntryKind>,
+    /// One flag a kind, in the order of [`EntryKind::ALL`].
+    kinds: [bool; 3],
     /// One flag a space of the query; empty lets every space through.
     spaces: Vec<bool>,
     author: Option<u32>,
@@ -75,7 +77,7 @@ impl Filter {
             now,
             since: query.since.unwrap_or(0),
             until: query.until.unwrap_or(u64::MAX),
-            kinds: query.kinds.clone(),
+            kinds: EntryKind::ALL.map(|kind| query.kinds.is_empty() || query.kinds.contains(&kind)),
             // A flag more than there are spaces, so that "only spaces that no row has" is not "all spaces".
             spaces: if query.spaces.is_empty() { Vec::new() } else { [flags(&query.spaces), vec![false]].concat() },
             author: query.author.as_ref().map(key),
@@ -93,54 +95,23 @@ impl Filter {
         let flagged = |flags: &[bool]| usize::try_from(row.space).ok().and_then(|at| flags.get(at)) == Some(&true);
         (row.from <= self.now && self.now < row.to)
             && (self.since <= row.created_at && row.created_at <= self.until)
-            && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
+            && self.lets_kind(row.kind)
             && (self.spaces.is_empty() || flagged(&self.spaces))
             && self.author.is_none_or(|author| author == row.author)
             && self.person.is_none_or(|person| person == row.person)
             && self.sight.as_ref().is_none_or(|(spaces, own)| flagged(spaces) || *own == Some(row.person))
     }
 
+    fn lets_kind(&self, kind: EntryKind) -> bool {
+        let [episodic, semantic, procedural] = self.kinds;
+        match kind {
+            EntryKind::Episodic => episodic,
+            EntryKind::Semantic => semantic,
+            EntryKind::Procedural => procedural,
+        }
+    }
+
     pub(super) fn allows_tags(&self, tags: &[u32]) -> bool {
         self.tags.iter().all(|tag| tags.contains(tag))
     }
-}
-
-/// The filters of a question and a sight in the table's SQL; none when everything may be shown. Validity and what is superseded
-/// are left to the rows in memory, which know them exactly.
-pub(crate) fn sql(query: &Query, sight: &Sight) -> Option<String> {
-    let mut all = Vec::new();
-    if !query.spaces.is_empty() {
-        all.push(in_spaces(&query.spaces));
-    }
-    if !query.kinds.is_empty() {
-        all.push(format!("kind IN ({})", list(query.kinds.iter().map(|kind| kind.as_str()))));
-    }
-    all.extend(query.tags.iter().map(|tag| format!("array_has(tags, {})", quoted(tag))));
-    all.extend(query.author.map(|author| format!("author = {}", quoted(&author.to_hex()))));
-    all.extend(query.person.map(|person| format!("person = {}", quoted(&person.to_hex()))));
-    all.extend(query.since.map(|since| format!("created_at >= {}", since.min(LARGEST))));
-    all.extend(query.until.map(|until| format!("created_at <= {}", until.min(LARGEST))));
-    if let Sight::Some { spaces, person } = sight {
-        let own = person.map(|person| format!("person = {}", quoted(&person.to_hex())));
-        let shared = (!spaces.is_empty()).then(|| in_spaces(spaces));
-        let either: Vec<String> = shared.into_iter().chain(own).collect();
-        all.push(if either.is_empty() { "false".to_owned() } else { format!("({})", either.join(" OR ")) });
-    }
-    (!all.is_empty()).then(|| all.join(" AND "))
-}
-
-/// The largest number that SQL reads as a whole one.
-const LARGEST: u64 = i64::MAX.unsigned_abs();
-
-fn in_spaces(spaces: &BTreeSet<Space>) -> String {
-    format!("space IN ({})", list(spaces.iter().map(Space::as_str)))
-}
-
-fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    items.map(quoted).collect::<Vec<_>>().join(", ")
-}
-
-/// A string of SQL.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

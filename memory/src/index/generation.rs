@@ -220,6 +220,11 @@ impl Generation {
         self.read().waiting.len()
     }
 
+    /// Rows that the full-text index does not hold.
+    pub(super) fn tail(&self) -> usize {
+        self.counts().tail_rows
+    }
+
     pub(super) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }

@@ -15,6 +15,9 @@ use super::filter::{Filter, Names};
 use crate::entry::{Entry, EntryKind, MAX_AHEAD_S};
 use crate::recall::fold;
 
+/// Rows that are looked at to tell how many a filter lets through.
+const SAMPLED: usize = 2_000;
+
 /// The number of a row.
 pub(crate) type Slot = u32;
 
@@ -256,6 +259,19 @@ impl Scan {
         filter.allows(&self.hot[index]) && (filter.tags.is_empty() || filter.allows_tags(&self.cold[index].tags))
     }
 
+    /// About which part of the rows may be shown, 0 to 1, from some thousand of them.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn share(&self, filter: &Filter) -> f32 {
+        let rows = self.hot.len();
+        // Scattered over all rows (Knuth's multiplier), so that a pattern in how they came is not mistaken for the whole.
+        let scattered = (0..SAMPLED.min(rows)).map(|n| n.wrapping_mul(2_654_435_761) % rows);
+        let sample = scattered.filter(|row| self.hot[*row].to > 0);
+        let (all, allowed) = sample.fold((0_usize, 0_usize), |(all, allowed), row| {
+            (all + 1, allowed + usize::from(self.allows(Slot::try_from(row).unwrap_or(Slot::MAX), filter)))
+        });
+        if all == 0 { 1.0 } else { allowed as f32 / all as f32 }
+    }
+
     /// The rows nearest to a question, nearest first, with their cosines.
     pub(crate) fn nearest(&self, question: &Question, filter: &Filter, most: usize) -> Vec<(Slot, f32)> {
         let mut best = Best::new(most);
@@ -337,5 +353,95 @@ impl Best {
 
     fn into_sorted(self) -> Vec<(Slot, f32)> {
         self.heap.into_sorted_vec().into_iter().map(|Reverse(Ranked(score, slot))| (slot, score)).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{NOW, entry, id};
+    use super::*;
+    use crate::recall::{Query, Sight};
+
+    fn row(n: u64, space: &str, supersedes: Option<u64>, until: Option<u64>) -> Row {
+        let mut entry = entry(n, &format!("text {n}"));
+        entry.space = space.parse().unwrap();
+        entry.supersedes = supersedes.map(id).into_iter().collect();
+        entry.valid_until = until.map(|s| NOW - 2 + s);
+        #[allow(clippy::cast_precision_loss)]
+        Row::of(&entry, Some(Code::of(&[1.0, n as f32 / 10.0])))
+    }
+
+    /// What a scan shows, worked out from all rows anew.
+    fn shown(rows: &HashMap<EntryId, Row>) -> BTreeSet<EntryId> {
+        let is_superseded = |old: &Row| {
+            rows.values().any(|new| new.id != old.id && new.space == old.space && new.supersedes.contains(&old.id))
+        };
+        let is_over = |row: &Row| row.valid_until.is_some_and(|until| until <= NOW);
+        rows.values().filter(|row| !is_superseded(row) && !is_over(row)).map(|row| row.id).collect()
+    }
+
+    fn filter(scan: &Scan) -> Filter {
+        Filter::new(&Query::new("x"), &Sight::All, NOW, &scan.names)
+    }
+
+    type Step = (u64, bool, bool, Option<u64>, Option<u64>);
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let other = || proptest::option::of(0_u64..12);
+        let step = (0_u64..12, proptest::bool::weighted(0.7), any::<bool>(), other(), proptest::option::of(0_u64..5));
+        proptest::collection::vec(step, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_and_goes_it_shows_what_it_should(steps in steps()) {
+            let (mut scan, mut rows) = (Scan::new(2), HashMap::new());
+            for (n, is_there, private, supersedes, until) in steps {
+                if is_there {
+                    let row = row(n, if private { "private" } else { "fleet" }, supersedes, until);
+                    scan.insert(&row);
+                    rows.insert(row.id, row);
+                } else {
+                    prop_assert_eq!(scan.remove(&id(n)), rows.remove(&id(n)).is_some());
+                }
+                let filter = filter(&scan);
+                let near = scan.nearest(&Question::of(&[1.0, 0.3]).unwrap(), &filter, 100);
+                let near: BTreeSet<EntryId> = near.into_iter().map(|(slot, _)| scan.id(slot)).collect();
+                let unasked = scan.highest(&filter, 100, |hot| hot.importance);
+                let unasked: BTreeSet<EntryId> = unasked.into_iter().map(|(slot, _)| scan.id(slot)).collect();
+                prop_assert_eq!(&near, &shown(&rows));
+                prop_assert_eq!(&unasked, &near);
+                prop_assert_eq!(scan.len(), rows.len());
+            }
+            prop_assert!(scan.hot.len() <= 12, "slots are used again");
+        }
+
+        #[test]
+        fn the_nearest_are_those_of_a_full_sort(numbers in proptest::collection::vec(0.0_f32..1.0, 1..200), most in 1_usize..30) {
+            let mut best = Best::new(most);
+            for (slot, number) in (0..).zip(&numbers) {
+                best.offer(*number, slot);
+            }
+            let mut right: Vec<(Slot, f32)> = (0..).zip(numbers.iter().copied()).collect();
+            right.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            right.truncate(most);
+            prop_assert_eq!(best.into_sorted(), right);
+        }
+    }
+
+    #[test]
+    fn the_share_of_a_filter_is_about_right() {
+        let mut scan = Scan::new(2);
+        for n in 0..10_000 {
+            scan.insert(&row(n, if n % 10 == 0 { "private" } else { "fleet" }, None, None));
+        }
+        let query = Query { spaces: [nips::memory::Space::private()].into(), ..Query::new("x") };
+        let share = scan.share(&Filter::new(&query, &Sight::All, NOW, &scan.names));
+        assert!((share - 0.1).abs() < 0.02, "{share}");
+        assert!((scan.share(&filter(&scan)) - 1.0).abs() < 1e-6);
+        assert!((Scan::new(2).share(&filter(&scan)) - 1.0).abs() < 1e-6);
     }
 }

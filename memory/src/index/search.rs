@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use nips::memory::EntryId;
+
 use super::codes::Question;
 use super::driver::Shared;
 use super::error::{IndexError, RecallError};
-use super::filter::{self, Filter};
+use super::filter::Filter;
 use super::generation::Generation;
 use super::scan::{Scan, Slot};
 use super::stats::Work;
@@ -19,6 +21,8 @@ use crate::recall::{MAX_LIMIT, Place, Query, Reasons, Sight, weigh};
 
 /// The best so many of each leg are fused.
 const EACH_LEG: usize = 100;
+/// A filter that lets fewer through than this part of all rows is asked for as if it let so many.
+const LEAST_SHARE: f32 = 0.001;
 /// Bytes of a question that are looked at: of a pasted document the beginning is the question.
 const QUESTION_BYTES: usize = 8 * 1024;
 /// Different words of a question that the full text is searched for. Each costs a posting list.
@@ -67,7 +71,7 @@ impl Shared {
         let each_leg = EACH_LEG.max(query.limit);
         let by_text = async {
             match mode {
-                Mode::Hybrid | Mode::Text => self.by_text(generation, query, sight, &filter, each_leg).await,
+                Mode::Hybrid | Mode::Text => self.by_text(generation, &query.text, &filter, each_leg).await,
                 Mode::Vector => Vec::new(),
             }
         };
@@ -92,16 +96,15 @@ impl Shared {
     async fn by_text(
         &self,
         generation: &Arc<Generation>,
-        query: &Query,
-        sight: &Sight,
+        text: &str,
         filter: &Filter,
         most: usize,
-    ) -> Vec<(nips::memory::EntryId, f32)> {
-        let words = words(&query.text);
+    ) -> Vec<(EntryId, f32)> {
+        let words = words(text);
         if words.is_empty() {
             return Vec::new();
         }
-        let found = self.text_hits(generation, &words, filter::sql(query, sight).as_deref(), filter, most).await;
+        let found = self.text_hits(generation, &words, filter, most).await;
         if found.is_err() && !generation.is_retired() {
             self.counters.note(Work::Other, &found, (self.options.clock)());
             self.suspect.store(true, Ordering::Release);
@@ -114,10 +117,9 @@ impl Shared {
         &self,
         generation: &Arc<Generation>,
         words: &str,
-        sql: Option<&str>,
         filter: &Filter,
         most: usize,
-    ) -> Result<Vec<(nips::memory::EntryId, f32)>, IndexError> {
+    ) -> Result<Vec<(EntryId, f32)>, IndexError> {
         // One reads one's own writes; a table that refuses them can still be asked for what it has.
         let _ = generation.flush(&self.watch()).await;
         self.wake.notify_one();
@@ -125,15 +127,17 @@ impl Shared {
         if generation.is_retired() {
             return Ok(Vec::new());
         }
-        let mut asked = most + most / 4;
+        let share = generation.read().scan.share(filter).max(LEAST_SHARE);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let mut asked = (most as f32 * 1.2 / share) as usize;
         loop {
-            let mut hits = Box::pin(generation.store.search(words, sql, asked)).await?;
+            let mut hits = Box::pin(generation.store.search(words, asked)).await?;
             let found = hits.len();
             {
                 let live = generation.read();
                 hits.retain(|(id, _)| live.scan.slot(id).is_some_and(|slot| live.scan.allows(slot, filter)));
             }
-            // Superseded and expired entries took places of others: ask for more, until there are none.
+            // What may not be shown took places of others: ask for more, until there are none.
             if hits.len() >= most || found < asked {
                 hits.truncate(most);
                 return Ok(hits);
@@ -169,7 +173,7 @@ impl Shared {
 
 /// What both legs have found.
 struct Legs {
-    text: Vec<(nips::memory::EntryId, f32)>,
+    text: Vec<(EntryId, f32)>,
     dense: Vec<(Slot, f32)>,
     question: Option<Question>,
     filter: Filter,

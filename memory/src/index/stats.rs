@@ -40,6 +40,8 @@ pub struct IndexStats {
     pub pending: usize,
     /// Entries that wait for a vector.
     pub unembedded: usize,
+    /// Entries that the full-text index does not hold yet: text searches read through them.
+    pub tail: usize,
     /// What its vectors were made by.
     pub embedder: String,
     /// Bytes in its folder.

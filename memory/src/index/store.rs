@@ -1,9 +1,10 @@
 //! The LanceDB table of one generation: one process writes it, through this.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{Float32Array, RecordBatch, StringArray};
+use arrow_array::{Float32Array, RecordBatch, StringArray, UInt64Array};
 use futures_util::TryStreamExt;
 use lancedb::index::Index;
 use lancedb::index::scalar::{FtsIndexBuilder, FullTextSearchQuery};
@@ -16,12 +17,15 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use super::codes::Code;
 use super::columns::{self, ID, TEXT, WITHOUT_TEXT};
 use super::error::IndexError;
-use super::filter::quoted;
 use super::scan::Row;
 use crate::entry::Entry;
 
 const TABLE: &str = "entries";
 const TEXT_INDEX: &str = "text_idx";
+const ROW_ID: &str = "_rowid";
+const SCORE: &str = "_score";
+/// Up to so many rows are looked up one by one, at some 50 µs each; for more, all ids are read.
+const LEARNT_ONE_BY_ONE: usize = 200;
 /// LanceDB's own defaults are 6 GiB and 1 GiB. The full-text index of 100,000 entries takes some 20 MB.
 const INDEX_CACHE_BYTES: usize = 64 << 20;
 const METADATA_CACHE_BYTES: usize = 16 << 20;
@@ -50,6 +54,9 @@ pub(super) struct Store {
     dimensions: usize,
     /// Searches read; pruning, which deletes files that a search may be reading, writes.
     gate: RwLock<()>,
+    /// Which entry is at which row of the table. An address is never used again, so what is in here is never wrong, only old after
+    /// rows were moved. Reading a hundred scattered ids from the table would take twice as long as the search itself.
+    addresses: Mutex<HashMap<u64, EntryId>>,
 }
 
 impl Store {
@@ -74,16 +81,57 @@ impl Store {
     }
 
     fn of(table: Table, dimensions: usize) -> Self {
-        Self { table, dimensions, gate: RwLock::new(()) }
+        Self { table, dimensions, gate: RwLock::new(()), addresses: Mutex::default() }
     }
 
     /// Shows every row to `visit`, many at a time.
     pub(super) async fn load(&self, mut visit: impl FnMut(Vec<Row>)) -> Result<(), IndexError> {
         let _reading = self.gate.read().await;
-        let query = self.table.query().select(Select::columns(&WITHOUT_TEXT));
+        let query = self.table.query().select(Select::columns(&WITHOUT_TEXT)).with_row_id();
         let mut batches = query.execute().await.map_err(read)?;
         while let Some(batch) = batches.try_next().await.map_err(read)? {
+            self.learn(&batch)?;
             visit(columns::rows(&batch).map_err(|error| read(error.into()))?);
+        }
+        Ok(())
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<u64, EntryId>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers which entries are where.
+    fn learn(&self, batch: &RecordBatch) -> Result<(), IndexError> {
+        self.addresses().extend(addresses(batch)?);
+        Ok(())
+    }
+
+    /// Learns where every entry is, and forgets where entries were.
+    async fn learn_all(&self) -> Result<(), IndexError> {
+        let _reading = self.gate.read().await;
+        self.learn_all_alone().await
+    }
+
+    async fn learn_all_alone(&self) -> Result<(), IndexError> {
+        let query = self.table.query().select(Select::columns(&[ID])).with_row_id();
+        let mut batches = query.execute().await.map_err(read)?;
+        let mut all = HashMap::new();
+        while let Some(batch) = batches.try_next().await.map_err(read)? {
+            all.extend(addresses(&batch)?);
+        }
+        *self.addresses() = all;
+        Ok(())
+    }
+
+    /// Learns which entries are at these rows.
+    async fn learn_some(&self, rows: Vec<u64>) -> Result<(), IndexError> {
+        if rows.len() > LEARNT_ONE_BY_ONE {
+            return self.learn_all_alone().await;
+        }
+        let query = self.table.take_row_ids(rows).select(Select::columns(&[ID])).with_row_id();
+        let mut batches = query.execute().await.map_err(text)?;
+        while let Some(batch) = batches.try_next().await.map_err(text)? {
+            self.learn(&batch)?;
         }
         Ok(())
     }
@@ -97,7 +145,7 @@ impl Store {
     /// Deletes rows. Their bytes leave the disk with the next compaction and pruning.
     pub(super) async fn delete(&self, ids: &[EntryId]) -> Result<(), IndexError> {
         for ids in ids.chunks(DELETED_AT_A_TIME) {
-            let ids: Vec<String> = ids.iter().map(|id| quoted(&id.to_string())).collect();
+            let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
             self.table.delete(format!("{ID} IN ({})", ids.join(", ")).as_str()).await.map_err(write)?;
         }
         Ok(())
@@ -114,27 +162,29 @@ impl Store {
     }
 
     /// The best rows by BM25, best first. The caller is [`Store::reading`].
-    pub(super) async fn search(
-        &self,
-        words: &str,
-        filter: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(EntryId, f32)>, IndexError> {
+    pub(super) async fn search(&self, words: &str, limit: usize) -> Result<Vec<(EntryId, f32)>, IndexError> {
         let question = FullTextSearchQuery::new(words.to_owned());
-        let query = self.table.query().full_text_search(question).select(Select::columns(&[ID, "_score"])).limit(limit);
-        let query = match filter {
-            Some(filter) => query.only_if(filter),
-            None => query,
-        };
-        let batches: Vec<RecordBatch> = query.execute().await.map_err(text)?.try_collect().await.map_err(text)?;
-        let mut hits = Vec::new();
+        let query = self.table.query().full_text_search(question).select(Select::columns(&[SCORE])).with_row_id();
+        let found = query.limit(limit).execute().await.map_err(text)?;
+        let batches: Vec<RecordBatch> = found.try_collect().await.map_err(text)?;
+        let mut rows: Vec<(u64, f32)> = Vec::new();
         for batch in &batches {
-            let ids: &StringArray = columns::column(batch, ID).map_err(|error| text(error.into()))?;
-            let scores: &Float32Array = columns::column(batch, "_score").map_err(|error| text(error.into()))?;
-            let pairs = ids.iter().zip(scores).filter_map(|(id, score)| Some((id?.parse().ok()?, score?)));
-            hits.extend(pairs);
+            let at: &UInt64Array = columns::column(batch, ROW_ID).map_err(|error| text(error.into()))?;
+            let scores: &Float32Array = columns::column(batch, SCORE).map_err(|error| text(error.into()))?;
+            rows.extend(at.iter().zip(scores).filter_map(|(at, score)| Some((at?, score?))));
         }
-        hits.sort_by(|a: &(EntryId, f32), b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let unknown: Vec<u64> = {
+            let known = self.addresses();
+            rows.iter().map(|(at, _)| *at).filter(|at| !known.contains_key(at)).collect()
+        };
+        if !unknown.is_empty() {
+            self.learn_some(unknown).await?;
+        }
+        let known = self.addresses();
+        let mut hits: Vec<(EntryId, f32)> =
+            rows.iter().filter_map(|(at, score)| Some((*known.get(at)?, *score))).collect();
+        drop(known);
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         Ok(hits)
     }
 
@@ -153,7 +203,8 @@ impl Store {
             Merge::None => OptimizeOptions::append(),
             Merge::Latest(parts) => OptimizeOptions::merge(parts),
         };
-        Box::pin(self.table.optimize(OptimizeAction::Index(options))).await.map(|_| ()).map_err(refresh)
+        Box::pin(self.table.optimize(OptimizeAction::Index(options))).await.map_err(refresh)?;
+        self.learn_all().await
     }
 
     /// Makes the full-text index anew: it holds the words of no row that is gone.
@@ -183,7 +234,8 @@ impl Store {
             ..CompactionOptions::default()
         };
         let action = OptimizeAction::Compact { options, remap_options: None };
-        Box::pin(self.table.optimize(action)).await.map(|_| ()).map_err(compact)
+        Box::pin(self.table.optimize(action)).await.map_err(compact)?;
+        self.learn_all().await
     }
 
     /// Deletes every version but the newest. The caller sees to it that nobody writes meanwhile.
@@ -197,6 +249,13 @@ impl Store {
         };
         Box::pin(self.table.optimize(action)).await.map(|_| ()).map_err(prune)
     }
+}
+
+/// Which entries are at which rows of a batch of ids.
+fn addresses(batch: &RecordBatch) -> Result<Vec<(u64, EntryId)>, IndexError> {
+    let at: &UInt64Array = columns::column(batch, ROW_ID).map_err(|error| read(error.into()))?;
+    let ids: &StringArray = columns::column(batch, ID).map_err(|error| read(error.into()))?;
+    Ok(at.iter().zip(ids).filter_map(|(at, id)| Some((at?, id?.parse().ok()?))).collect())
 }
 
 async fn connect(dir: &Path) -> Result<lancedb::Connection, IndexError> {

@@ -20,6 +20,9 @@ const PRUNE_COMMITS: usize = 48;
 /// Of the parts of the full-text index, the latest so many are joined at every so-manieth update; all of them at every square.
 const MERGE_EVERY: usize = 8;
 
+/// More parts than there ever are.
+const ALL_PARTS: usize = 1_000;
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -60,8 +63,10 @@ impl Upkeep {
 
     /// What is due first; `idle` when nothing has changed for a while.
     pub(super) fn due(&self, idle: bool, since_prune: Duration, prune_every: Duration) -> Option<Due> {
-        let tail = if idle { 1 } else { REFRESH_ROWS };
-        if self.tail_rows >= tail {
+        if idle && self.tail_rows > 0 {
+            return Some(Due::Refresh(Merge::Latest(ALL_PARTS)));
+        }
+        if self.tail_rows >= REFRESH_ROWS {
             return Some(Due::Refresh(self.merge()));
         }
         if self.tail_files >= COMPACT_TAIL {
@@ -77,8 +82,7 @@ impl Upkeep {
     fn merge(&self) -> Merge {
         let next = self.refreshes + 1;
         if next.is_multiple_of(MERGE_EVERY * MERGE_EVERY) {
-            // More parts than there are mean all of them.
-            Merge::Latest(MERGE_EVERY * MERGE_EVERY)
+            Merge::Latest(ALL_PARTS)
         } else if next.is_multiple_of(MERGE_EVERY) {
             Merge::Latest(MERGE_EVERY)
         } else {
@@ -103,7 +107,7 @@ mod tests {
         assert_eq!(due(&upkeep), None);
         upkeep.wrote(1, 1);
         assert_eq!(due(&upkeep), None);
-        assert_eq!(upkeep.due(true, Duration::ZERO, MINUTE), Some(Due::Refresh(Merge::None)));
+        assert_eq!(upkeep.due(true, Duration::ZERO, MINUTE), Some(Due::Refresh(Merge::Latest(ALL_PARTS))));
         assert_eq!(upkeep.due(false, MINUTE, MINUTE), Some(Due::Prune));
         for _ in 1..COMPACT_TAIL {
             upkeep.wrote(1, 1);
