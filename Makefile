@@ -4,6 +4,7 @@
 #   make test     everything needed, then all tests
 #   make check    format, lints, licences, docs
 #   make bench    the figures of spec/benchmarks.md, and a thousand kills
+#   make fuzz     what parses bytes from outside, for a minute each (FUZZ_SECONDS); needs a nightly compiler
 #   make install  the release binary into ~/.cargo/bin
 #
 # Compiled dependencies are shared between clones in ~/.cache/timmy/target when that folder is there, else they lie in ./target.
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test check bench install tools compiler node-tools python-tools proxy deny clean
+.PHONY: run test check bench fuzz install tools compiler node-tools python-tools proxy deny clean
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/timmy
 TOOLS := $(CACHE)/tools
@@ -21,6 +22,9 @@ endif
 
 DENY_VERSION := 0.20.2
 PEER_VERSION := 0.8.12
+FUZZ_VERSION := 0.13.2
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := event chunk change sync_message sync_session
 
 # apt-get, where there is one; elsewhere a word on what is missing. $(1): packages, $(2): why
 define install_packages
@@ -88,6 +92,17 @@ bench: compiler $(CACHE)/bench/bin/nostr-rs-relay
 	NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$${CARGO_TARGET_DIR:-target}/release/timmy \
 	  cargo run --release --locked -p tests --bin bench
 	TIMMY_KILLS=1000 cargo test --locked -p tests --test crash
+
+# libFuzzer instruments the code, which only a nightly compiler can. What it finds lies in tests/fuzz/artifacts.
+fuzz: compiler
+	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
+	@[ -x $(TOOLS)/bin/cargo-fuzz ] || cargo install --locked --root $(TOOLS) cargo-fuzz --version $(FUZZ_VERSION)
+	cd tests/fuzz && export CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$$PWD/target}-fuzz PATH="$(TOOLS)/bin:$$PATH"; \
+	  for target in $(FUZZ_TARGETS); do \
+	    mkdir -p corpus/$$target; \
+	    cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
+	      -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=1024 -timeout=20; \
+	  done
 
 clean:
 	cargo clean

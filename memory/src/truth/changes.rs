@@ -146,7 +146,7 @@ impl Truth {
             let change = stored.change()?;
             changes.push(super::shard::parsed(&change).map_err(|e| why(&e))?);
         }
-        document.apply_changes(changes).map_err(|e| why(&e))?;
+        super::guard::apply(&mut document, changes).map_err(|e| why(&e))?;
         Ok(document)
     }
 

@@ -16,6 +16,7 @@ mod entries;
 mod event;
 mod files;
 mod forget;
+mod guard;
 mod page;
 mod pages;
 mod rebuild;

@@ -99,7 +99,7 @@ pub(crate) enum BadChange {
 
 /// Opens the bytes of a change and holds them against what its event says.
 pub(super) fn parsed(change: &Change) -> Result<automerge::Change, BadChange> {
-    let opened = automerge::Change::from_bytes(change.bytes.clone()).map_err(|_| BadChange::Bytes)?;
+    let opened = super::guard::opened(change.bytes.clone()).map_err(|_| BadChange::Bytes)?;
     let is_named = opened.actor_id().to_bytes() == change.actor.as_bytes()
         && opened.seq() == change.seq
         && opened.hash().0 == change.hash;
@@ -112,7 +112,7 @@ pub(super) fn entry_of(change: &automerge::Change, space: &Space) -> Result<Entr
     if change.len() != 1 {
         return Err(BadChange::Shape);
     }
-    let expanded = change.decode();
+    let expanded = super::guard::decoded(change).map_err(|_| BadChange::Bytes)?;
     let [operation] = expanded.operations.as_slice() else { return Err(BadChange::Shape) };
     let (Key::Map(key), ObjectId::Root, OpType::Put(automerge::ScalarValue::Str(json))) =
         (&operation.key, &operation.obj, &operation.action)

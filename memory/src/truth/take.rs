@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::changes::{COUNTS, EXCLUDED, Kept, WAITS, int};
 use super::shard::{BadChange, entry_of, parsed};
-use super::{Changed, Truth, TruthError, page};
+use super::{Changed, Truth, TruthError, guard, page};
 
 /// Changes of one page that may wait for what they depend on; more are refused and asked for again at the next sync.
 const MAX_WAITING: i64 = 1_000;
@@ -219,12 +219,13 @@ impl Truth {
             self.keep_taken(event, change, number, WAITS)?;
             return Ok(Ok(()));
         }
-        if document.apply_changes([opened.clone()]).is_err() {
+        if let Err(unfit) = guard::apply(&mut document, vec![opened.clone()]) {
+            tracing::warn!(install = %event.pubkey, document = %change.document, %unfit, "a signed change that automerge cannot take");
             return Ok(Err(Refusal::Malformed));
         }
         self.keep_taken(event, change, number, COUNTS)?;
         if waiting > 0 {
-            self.wake(number, &mut document)?;
+            self.wake(number, &change.document, &mut document)?;
         }
         self.keep_loaded(number, document);
         self.compact(number, &change.document)?;
@@ -232,7 +233,7 @@ impl Truth {
     }
 
     /// Applies changes that waited, as long as there are such that can be.
-    fn wake(&self, number: i64, document: &mut automerge::AutoCommit) -> Result<(), TruthError> {
+    fn wake(&mut self, number: i64, id: &DocumentId, document: &mut automerge::AutoCommit) -> Result<(), TruthError> {
         let mut waiting = Vec::new();
         for stored in self.stored(number, 0, Some(WAITS))? {
             let change = stored.change()?;
@@ -246,10 +247,15 @@ impl Truth {
             };
             let Some(at) = waiting.iter().position(|(_, opened)| has(document, opened.deps())) else { return Ok(()) };
             let (row, opened) = waiting.swap_remove(at);
-            let state = if document.apply_changes([opened]).is_ok() { COUNTS } else { EXCLUDED };
+            let applied = guard::apply(document, vec![opened]);
+            let state = if applied.is_ok() { COUNTS } else { EXCLUDED };
             self.connection
                 .prepare_cached("UPDATE changes SET state = ?2 WHERE number = ?1")?
                 .execute(params![row, state])?;
+            if applied.is_err() {
+                // What is half changed is of no use.
+                *document = self.loaded(number, id)?;
+            }
         }
     }
 
@@ -334,7 +340,7 @@ impl Truth {
             [number],
         )?;
         let mut document = page::base(id).with_actor(super::shard::actor(&self.actor));
-        self.wake(number, &mut document)?;
+        self.wake(number, id, &mut document)?;
         self.keep_loaded(number, document);
         let lost: bool = self
             .connection

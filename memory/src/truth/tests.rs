@@ -10,6 +10,9 @@ use super::*;
 use crate::entry::{Draft, MAX_TEXT};
 use crate::truth::entries::Twice;
 
+mod broken;
+mod sync;
+
 /// Everybody whom the tests named.
 #[derive(Default)]
 struct Known(Mutex<BTreeMap<PublicKey, (Writer, BTreeSet<Space>)>>);
