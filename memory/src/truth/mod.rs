@@ -16,6 +16,7 @@ mod entries;
 mod event;
 mod files;
 mod forget;
+mod inspect;
 mod page;
 mod pages;
 mod rebuild;
@@ -40,11 +41,13 @@ use crate::entry::{Entry, EntryError};
 
 pub use entries::Selector;
 pub use forget::Forgotten;
+pub use inspect::{Inspection, inspect};
 pub use page::{Page, PageEdit};
 pub use rebuild::Check;
 pub(crate) use rebuild::Salvage;
 pub(crate) use seal::Seal;
 pub use seal::SealKey;
+pub(crate) use shard::entry_in;
 pub use take::{Outcome, Refusal};
 
 pub use entries::Added;
