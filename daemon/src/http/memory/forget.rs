@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use memory::{Entry, Memory, MemoryError, Selector};
+use memory::{Entry, Forgotten, Memory, MemoryError, Page, Selector, person_space};
 use nips::Audience;
 use nips::memory::Space;
 use nostr::PublicKey;
@@ -17,7 +17,7 @@ use super::super::Shared;
 use super::super::api::{Failure, broken};
 
 /// Entries read at a time while what is meant is sought.
-const PAGE: usize = 1_000;
+const ROWS: usize = 1_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +39,7 @@ pub(super) struct Forget {
 struct Meant {
     selector: Selector,
     entries: Vec<Entry>,
-    pages: usize,
+    pages: Vec<Page>,
     texts: BTreeSet<String>,
 }
 
@@ -52,14 +52,24 @@ pub(super) async fn forget(
     let meant = meant(memory, asked).await?;
     if dry_run {
         let first = meant.entries.first().map(|e| e.text.clone());
-        return Ok(Json(json!({ "entries": meant.entries.len(), "pages": meant.pages, "first": first })));
+        return Ok(Json(json!({ "entries": meant.entries.len(), "pages": meant.pages.len(), "first": first })));
     }
     // The journal first: after a crash between the two, the same command finds the entry again and does the rest.
     let blanked = shared.tools.journal.blank(meant.texts).await.map_err(broken)?;
-    let forgotten = memory.forget(meant.selector).await?;
+    let has_pages_alone = meant.entries.is_empty() && !meant.pages.is_empty();
+    let is_space = matches!(meant.selector, Selector::Space(_));
+    let mut forgotten = Forgotten::default();
+    if is_space || !has_pages_alone {
+        forgotten = memory.forget(meant.selector).await?;
+    }
+    let mut pages = forgotten.pages.len();
+    // A space takes its pages with it; a person's are forgotten one by one.
+    for page in meant.pages.into_iter().filter(|_| !is_space) {
+        pages += memory.forget_page(page.space, page.name).await?.pages.len();
+    }
     Ok(Json(json!({
         "forgotten": forgotten.entries,
-        "pages": forgotten.pages.len(),
+        "pages": pages,
         "moved": forgotten.moved,
         "journal": blanked,
     })))
@@ -75,7 +85,8 @@ async fn meant(memory: &Memory, asked: Forget) -> Result<Meant, Failure> {
             (Selector::Author(author), those(memory, |e| e.author == author).await?, vec![])
         }
         (None, None, Some(person), None) => {
-            (Selector::Person(person), those(memory, |e| e.person == Some(person)).await?, vec![])
+            let pages = memory.pages(Some(person_space(&person)), Audience::Owner).await?;
+            (Selector::Person(person), those(memory, |e| e.person == Some(person)).await?, pages)
         }
         (None, None, None, Some(space)) => {
             let entries = those(memory, |e| e.space == space).await?;
@@ -93,13 +104,13 @@ async fn meant(memory: &Memory, asked: Forget) -> Result<Meant, Failure> {
         texts.extend(page.items.iter().chain(page.fields.values()).cloned());
     }
     texts.retain(|text| !text.is_empty());
-    Ok(Meant { selector, entries, pages: pages.len(), texts })
+    Ok(Meant { selector, entries, pages, texts })
 }
 
 async fn those(memory: &Memory, is_meant: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>, MemoryError> {
     let (mut found, mut after) = (Vec::new(), 0);
     loop {
-        let rows = memory.rows(after, PAGE).await?;
+        let rows = memory.rows(after, ROWS).await?;
         let Some((last, _)) = rows.last() else { return Ok(found) };
         after = *last;
         found.extend(rows.into_iter().map(|(_, entry)| entry).filter(|entry| is_meant(entry)));
