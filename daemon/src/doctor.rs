@@ -54,7 +54,7 @@ pub(crate) async fn examine(context: &Context) -> Report {
     Report { ok: checks.iter().all(|c| c.ok), checks }
 }
 
-fn configuration(context: &Context, config: &std::result::Result<Config, ConfigError>) -> Check {
+fn configuration(context: &Context, config: &Result<Config, ConfigError>) -> Check {
     match config {
         Ok(_) if context.config_file.exists() => {
             good("configuration", format!("{} is right", context.config_file.display()))

@@ -51,8 +51,9 @@ async fn another_embedder_takes_over_in_the_background_and_its_troubles_are_told
         told.then_some(())
     })
     .await;
+    server.be(Manner::Broken);
     let (code, out, _) = node.cli(&["doctor", "--json"]).await;
-    assert!(code == 1 && out.contains("embedder"), "{out}");
+    assert!(code == 1 && out.contains("no luck with Bearer ***") && !out.contains("hush"), "{out}");
     assert!(!node.log().contains("hush"), "the key is in the log");
     server.be(Manner::Vectors(32));
     eventually("the rest gets its vectors", async || (status(&node).await["memory"]["unembedded"] == 0).then_some(()))

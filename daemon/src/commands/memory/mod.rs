@@ -60,7 +60,7 @@ async fn add(context: &Context, client: &Client, args: &AddArgs) -> Result<()> {
         "valid_until": args.valid_until,
         "supersedes": args.supersedes,
     });
-    let added: Value = client.ask("/memory/", &body).await?;
+    let added: Value = client.ask("/memory", &body).await?;
     context.print(&added, || format!("{}\n", added["id"].as_str().unwrap_or_default()))
 }
 

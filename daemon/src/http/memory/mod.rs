@@ -204,14 +204,18 @@ async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resu
 /// Answers with JSON lines: `{"done","total"}` as it goes on, last `{"reindexed":true}` or `{"error"}`.
 async fn reindex(State(shared): State<Arc<Shared>>) -> Response {
     let (steps, told) = mpsc::channel::<Value>(STEPS);
-    let memory = shared.tools.memory.clone();
+    let (memory, cancel) = (shared.tools.memory.clone(), shared.tools.cancel.clone());
     // The rebuild goes on when the one who asked hangs up: half of it would be thrown away.
     shared.tools.tracker.spawn(async move {
         let told = steps.clone();
         let progress = move |p: memory::Progress| {
             let _ = told.try_send(json!({ "done": p.done, "total": p.total }));
         };
-        let last = match memory.reindex(progress).await {
+        let done = tokio::select! {
+            done = memory.reindex(progress) => done,
+            () = cancel.cancelled() => return,
+        };
+        let last = match done {
             Ok(()) => json!({ "reindexed": true }),
             Err(error) => json!({ "error": Failure::from(error).1 }),
         };
