@@ -127,3 +127,24 @@ async fn an_export_taken_in_by_another_node_gives_the_same_memory() {
     let (code, out, _) = third.cli(&["memory", "import", &path("forged.jsonl"), "--json"]).await;
     assert!(code == 1 && out.contains("\"added\":0"), "{out}");
 }
+
+#[tokio::test]
+async fn standard_input_is_imported_as_it_comes() {
+    use tokio::io::AsyncWriteExt;
+    let node = Node::start().await;
+    let mut child = tokio::process::Command::new(tests::node::binary())
+        .args(["--data-dir", node.dir().to_str().unwrap(), "memory", "import", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for n in 0..1_203 {
+        stdin.write_all(format!("Rope {n} is coiled on deck\n").as_bytes()).await.unwrap();
+    }
+    drop(stdin);
+    let out = child.wait_with_output().await.unwrap();
+    let taken: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &taken["added"]), (Some(0), &json!(1_203)), "{taken}");
+    assert_eq!(node.json(&["memory", "stats"]).await["entries"], 1_203);
+}
