@@ -92,7 +92,9 @@ impl PlainEntry {
         }
         let id = self.id.map(|id| {
             let plain: String = id.trim().chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
-            plain.parse().map_err(|_| BadLine::Shape(format!("the id {id:?} is neither 32 hex digits nor a UUID")))
+            plain
+                .parse::<EntryId>()
+                .map_err(|_| BadLine::Shape(format!("the id {id:?} is neither 32 hex digits nor a UUID")))
         });
         Ok(Draft {
             kind: self.kind.unwrap_or(EntryKind::Semantic),
