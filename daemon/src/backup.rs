@@ -1,12 +1,13 @@
 //! Backups: one file that holds who the node is and what it knows, encrypted with a passphrase (the age format, so the stock
 //! `age` tool opens it too: `age -d FILE | zstd -d | tar t`).
 //!
-//! In it: the passport key, the configuration, a snapshot of the journal and of the relay's events. Not in it: the install and the
-//! transport key, because two machines must never share them; a restore makes new ones.
+//! In it: the passport key, the memory's key, the configuration, a snapshot of the journal, of the memory's truth and of the relay's
+//! events. Not in it: the install and the transport key, because two machines must never share them; a restore makes new ones. Nor the
+//! memory's index, which is made again from the truth.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,10 @@ use crate::journal::now_ms;
 use crate::keys::Passphrase;
 
 /// What a restore takes out of an archive; anything else in it is refused.
-const MEMBERS: [&str; 4] = ["keys/passport", "config.toml", "journal.sqlite", "relay/events/data.mdb"];
+const MEMBERS: [&str; 6] =
+    ["keys/passport", "keys/memory", "config.toml", "journal.sqlite", "memory/changes.sqlite", "relay/events/data.mdb"];
+/// Key files in a backup.
+const KEYS: [&str; 2] = ["passport", "memory"];
 
 /// Writes a backup of `home` to the new file `file`; gives its size. A node may run meanwhile.
 ///
@@ -48,6 +52,7 @@ impl Staging {
     fn new(home: &Home) -> Result<Self> {
         let dir = home.dir().join(format!("staging-{}", std::process::id()));
         fs::create_dir_all(dir.join("keys"))?;
+        fs::create_dir_all(dir.join("memory"))?;
         fs::create_dir_all(dir.join("relay/events"))?;
         Ok(Self(dir))
     }
@@ -60,17 +65,33 @@ impl Drop for Staging {
 }
 
 fn stage(home: &Home, to: &Path) -> Result<()> {
-    for (from, name) in [(home.keys().join("passport"), "keys/passport"), (home.config(), "config.toml")] {
-        if from.exists() {
-            fs::copy(&from, to.join(name)).with_context(|| format!("cannot read {}", from.display()))?;
-        }
+    for key in KEYS {
+        copy_if_there(&home.keys().join(key), &to.join("keys").join(key))?;
     }
-    let source = Connection::open_with_flags(home.journal(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let mut copy = Connection::open(to.join("journal.sqlite"))?;
-    rusqlite::backup::Backup::new(&source, &mut copy)?.run_to_completion(1000, std::time::Duration::ZERO, None)?;
-    drop(copy);
+    copy_if_there(&home.config(), &to.join("config.toml"))?;
+    copy_database(&home.journal(), &to.join("journal.sqlite"))?;
+    if home.memory_file().exists() {
+        copy_database(&home.memory_file(), &to.join("memory/changes.sqlite")).context("the memory cannot be copied")?;
+    }
     relay::copy_events(&home.relay(), &to.join("relay/events/data.mdb"))
         .context("the relay's events cannot be copied")?;
+    Ok(())
+}
+
+fn copy_if_there(from: &Path, to: &Path) -> Result<()> {
+    if from.exists() {
+        fs::copy(from, to).with_context(|| format!("cannot read {}", from.display()))?;
+    }
+    Ok(())
+}
+
+/// Copies a database as it is at one moment, what still lies in its log too. All in one step: with several, each write of the node
+/// that runs beside would begin it anew.
+fn copy_database(from: &Path, to: &Path) -> Result<()> {
+    let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    source.busy_timeout(std::time::Duration::from_secs(10))?;
+    let mut copy = Connection::open(to)?;
+    rusqlite::backup::Backup::new(&source, &mut copy)?.run_to_completion(-1, std::time::Duration::ZERO, None)?;
     Ok(())
 }
 
@@ -96,7 +117,8 @@ fn seal(from: &Path, to: &Path, passphrase: &Passphrase) -> Result<()> {
 /// # Errors
 /// When there is a node already, the passphrase is wrong, the file is damaged, or the disk refuses; then nothing was changed.
 pub(crate) fn restore(home: &Home, file: &Path, passphrase: &Passphrase) -> Result<()> {
-    if home.journal().exists() || home.keys().join("passport").exists() || home.keys().join("install").exists() {
+    let marks = [home.journal(), home.memory_file(), home.keys().join("passport"), home.keys().join("install")];
+    if marks.iter().any(|path| path.exists()) {
         bail!("{} holds a node already; restore into an empty folder: --data-dir DIR", home.dir().display());
     }
     home.create()?;
@@ -108,11 +130,13 @@ pub(crate) fn restore(home: &Home, file: &Path, passphrase: &Passphrase) -> Resu
         bail!("{} is no complete backup: it holds no journal", file.display());
     }
     mark_restored(&journal, backup_time(file)?)?;
+    restore_memory(home, &staging.0)?;
     if staging.0.join("relay/events/data.mdb").exists() {
         fs::create_dir_all(home.relay().join("events"))?;
         fs::rename(staging.0.join("relay/events/data.mdb"), home.relay().join("events/data.mdb"))?;
     }
-    for (name, to) in [("config.toml", home.config()), ("keys/passport", home.keys().join("passport"))] {
+    let keys = KEYS.map(|key| (format!("keys/{key}"), home.keys().join(key)));
+    for (name, to) in keys.into_iter().chain([("config.toml".to_owned(), home.config())]) {
         let from = staging.0.join(name);
         if from.exists() {
             write_private(&to, &fs::read(from)?)?;
@@ -120,6 +144,34 @@ pub(crate) fn restore(home: &Home, file: &Path, passphrase: &Passphrase) -> Resu
     }
     // Last: a folder with a journal counts as a node.
     fs::rename(&journal, home.journal())?;
+    Ok(())
+}
+
+/// Brings the truth back. An index that lies there is of another memory: it goes, and is made again.
+fn restore_memory(home: &Home, staging: &Path) -> Result<()> {
+    let truth = staging.join("memory/changes.sqlite");
+    if !truth.exists() {
+        return Ok(());
+    }
+    if !staging.join("keys/memory").exists() {
+        bail!("the backup is damaged: it holds a memory and not its key");
+    }
+    check(&Connection::open(&truth).context("the memory in the backup is damaged")?, "memory")?;
+    if home.memory().exists() {
+        fs::remove_dir_all(home.memory())?;
+    }
+    fs::create_dir_all(home.memory())?;
+    fs::set_permissions(home.memory(), fs::Permissions::from_mode(0o700))?;
+    Ok(fs::rename(&truth, home.memory_file())?)
+}
+
+fn check(db: &Connection, what: &str) -> Result<()> {
+    let verdict: String = db
+        .query_row("PRAGMA integrity_check", [], |r| r.get(0))
+        .with_context(|| format!("the {what} in the backup is damaged"))?;
+    if verdict != "ok" {
+        bail!("the {what} in the backup is damaged: {verdict}");
+    }
     Ok(())
 }
 
@@ -132,11 +184,7 @@ fn backup_time(file: &Path) -> Result<u64> {
 /// The journal learns that it was restored: it will look for its own results, and take over the passport, at its first start.
 fn mark_restored(journal: &Path, at_s: u64) -> Result<()> {
     let db = Connection::open(journal).context("the journal in the backup is damaged")?;
-    let check: String =
-        db.query_row("PRAGMA integrity_check", [], |r| r.get(0)).context("the journal in the backup is damaged")?;
-    if check != "ok" {
-        bail!("the journal in the backup is damaged: {check}");
-    }
+    check(&db, "journal")?;
     db.execute("DELETE FROM meta WHERE key IN ('restored_taken', 'published')", [])?;
     // Dated by the last thing it knows, not by the file's date, which a copy may have changed.
     let last: Option<u64> = db.query_row("SELECT max(updated_ms) / 1000 FROM jobs", [], |r| r.get(0))?;

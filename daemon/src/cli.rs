@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod memory;
+
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
+use self::memory::MemoryCommand;
 use crate::commands;
 use crate::config::{Config, ConfigError};
 use crate::home::Home;
@@ -91,7 +94,10 @@ pub enum Command {
     /// Jobs of this node
     #[command(subcommand)]
     Job(JobCommand),
-    /// Write an encrypted backup of keys, configuration, journal and relay
+    /// What the agent remembers
+    #[command(subcommand)]
+    Memory(MemoryCommand),
+    /// Write an encrypted backup of keys, configuration, journal, memory and relay
     Backup {
         /// The file to write; it must not exist
         file: PathBuf,
@@ -261,6 +267,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Doctor => return Box::pin(commands::identity::doctor(&context)).await,
         Command::Ask { text } => return commands::jobs::ask(&context, &text.join(" ")).await,
         Command::Job(job) => return commands::jobs::job(&context, job).await,
+        Command::Memory(memory) => return commands::memory::memory(&context, memory).await,
         Command::Backup { file, passphrase_file } => {
             commands::files::backup(&context, &file, passphrase_file.as_deref())?
         }

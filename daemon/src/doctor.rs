@@ -1,9 +1,11 @@
 //! `timmy doctor`: the checks of the start, run now, without a running node too.
 
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, EmbedderKind};
+use crate::http::{Client, Status};
 use crate::journal::{Journal, VERSION};
 use crate::keys::{NodeKeys, Passport};
 use crate::node::RESERVE_BYTES;
@@ -39,8 +41,11 @@ pub(crate) async fn examine(context: &Context) -> Report {
     let config = config.unwrap_or_default();
     checks.push(folder(context));
     checks.push(disk(context));
-    checks.push(keys(context, &config));
+    let opened = open_keys(context, &config);
+    checks.push(keys(opened.as_ref()));
     checks.push(journal(context));
+    checks.extend(memory(context, opened.as_ref().and_then(|keys| keys.as_ref().ok())).await);
+    checks.extend(embedder(&config).await);
     checks.push(running(context));
     checks.extend(ports(context, &config).await);
     checks.extend(models(&config).await);
@@ -83,17 +88,106 @@ fn disk(context: &Context) -> Check {
     }
 }
 
-fn keys(context: &Context, config: &Config) -> Check {
+/// None when there are none yet.
+fn open_keys(context: &Context, config: &Config) -> Option<Result<NodeKeys>> {
     if !context.home.keys().join("install").exists() {
-        return good("keys", "none yet; the first start makes them");
+        return None;
     }
     let passport = if config.node.bunker_file.is_some() { Passport::Remote } else { Passport::File };
-    let opened = crate::commands::passphrase(&context.home, config)
-        .and_then(|p| NodeKeys::peek(&context.home, passport, p.as_ref()));
+    let passphrase = crate::commands::passphrase(&context.home, config);
+    Some(passphrase.and_then(|p| NodeKeys::peek(&context.home, passport, p.as_ref())))
+}
+
+fn keys(opened: Option<&Result<NodeKeys>>) -> Check {
     match opened {
-        Ok(_) => good("keys", "they open"),
-        Err(error) => bad("keys", format!("{error:#}"), "put the key files back from a backup: `timmy restore FILE`"),
+        None => good("keys", "none yet; the first start makes them"),
+        Some(Ok(_)) => good("keys", "they open"),
+        Some(Err(error)) => {
+            bad("keys", format!("{error:#}"), "put the key files back from a backup: `timmy restore FILE`")
+        }
     }
+}
+
+/// The truth is looked at in its file; the index is asked of the node that runs, and made again by the next one if it is damaged.
+async fn memory(context: &Context, keys: Option<&NodeKeys>) -> Vec<Check> {
+    let file = context.home.memory_file();
+    if !file.exists() {
+        return vec![good("memory", "none yet")];
+    }
+    let Some(keys) = keys else {
+        return vec![bad("memory", "it rests under a key that does not open", "see `keys` above")];
+    };
+    let mut checks = vec![match memory::inspect(&file, &keys.memory) {
+        Ok(found) if found.quarantined > 0 => bad(
+            "memory",
+            format!("{} entries; {} writers are no longer believed", found.entries, found.quarantined),
+            "`timmy status` names them: stop the copied data folder",
+        ),
+        Ok(found) if found.is_older => {
+            good("memory", format!("{} entries; the next start upgrades it, after a copy", found.entries))
+        }
+        Ok(found) => good("memory", format!("{} entries; it opens", found.entries)),
+        Err(error) => {
+            bad("memory", chain(&error), "nothing was changed; if it stays: `timmy restore FILE` into an empty folder")
+        }
+    }];
+    checks.extend(index(context).await);
+    if crate::keys::is_encrypted(&context.home.keys().join("memory")) {
+        checks.push(good(
+            "disk encryption",
+            "the passphrase seals keys and memory; the memory's index and the relay's events are not encrypted: that is the disk's part",
+        ));
+    }
+    checks
+}
+
+/// Only the node that runs can tell.
+async fn index(context: &Context) -> Option<Check> {
+    let client = Client::connect(&context.home).ok()?;
+    let status: Status = client.get("/status").await.ok()?;
+    let memory = status.memory;
+    let words = format!("{} of {} entries, {} wait", memory.indexed, memory.entries, memory.pending);
+    Some(if memory.failures == 0 {
+        good("memory index", words)
+    } else {
+        bad(
+            "memory index",
+            format!("{words}; its upkeep failed {} times", memory.failures),
+            "the node's log says why; `timmy memory reindex` makes it anew",
+        )
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        words = format!("{words}: {deeper}");
+        cause = deeper.source();
+    }
+    words
+}
+
+async fn embedder(config: &Config) -> Vec<Check> {
+    if config.embedder.kind == EmbedderKind::Static {
+        return vec![];
+    }
+    let embedder = match crate::embedder::open(&config.embedder) {
+        Ok(embedder) => embedder,
+        Err(error) => return vec![bad("embedder", format!("{error:#}"), "correct [embedder]")],
+    };
+    let mut checks = vec![match embedder.embed(&["hello".to_owned()]).await {
+        Ok(vectors) => good("embedder", format!("answers with vectors of {}", vectors.first().map_or(0, Vec::len))),
+        Err(error) => bad("embedder", error.to_string(), "start its server, or correct [embedder]"),
+    }];
+    if let Some(host) = config.embedder.unasked() {
+        checks.push(bad(
+            "embedder",
+            format!("{host} is another machine: it gets to read everything that is remembered"),
+            "set embedder.sees_memory = true if this is meant, or kind = \"static\"",
+        ));
+    }
+    checks
 }
 
 fn journal(context: &Context) -> Check {

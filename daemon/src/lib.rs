@@ -21,5 +21,6 @@ mod node;
 mod passport;
 mod publish;
 mod recollect;
+mod when;
 
 pub use cli::{Cli, main};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
+use memory::MemoryStats;
 use nips::job::State;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -49,6 +50,23 @@ struct TokenLabels {
     direction: String,
 }
 
+#[derive(Default)]
+struct MemoryGauges {
+    count: Gauge<i64, AtomicI64>,
+    pending: Gauge<i64, AtomicI64>,
+    unembedded: Gauge<i64, AtomicI64>,
+    bytes: Gauge<i64, AtomicI64>,
+}
+
+impl MemoryGauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("memory_count", "Entries that are remembered", self.count.clone());
+        registry.register("memory_index_pending", "Changes that wait for the index's table", self.pending.clone());
+        registry.register("memory_unembedded", "Entries that wait for a vector", self.unembedded.clone());
+        registry.register("memory_bytes", "Bytes of the memory's folder", self.bytes.clone());
+    }
+}
+
 struct Inner {
     registry: Registry,
     tasks: Family<TaskLabels, Counter>,
@@ -61,6 +79,7 @@ struct Inner {
     health: Family<PersonaLabels, Gauge<i64, AtomicI64>>,
     llm_durations: Family<ModelLabels, Histogram>,
     llm_tokens: Family<TokenLabels, Counter>,
+    memory: MemoryGauges,
     journal_ok: AtomicBool,
     running: AtomicU64,
 }
@@ -122,6 +141,8 @@ impl Metrics {
         registry.register("llm_request_duration_seconds", "Time of model calls", llm_durations.clone());
         let llm_tokens = Family::default();
         registry.register("llm_tokens", "Tokens of model calls", llm_tokens.clone());
+        let memory = MemoryGauges::default();
+        memory.register(&mut registry);
         Self(Arc::new(Inner {
             registry,
             tasks,
@@ -134,6 +155,7 @@ impl Metrics {
             health,
             llm_durations,
             llm_tokens,
+            memory,
             journal_ok: AtomicBool::new(true),
             running: AtomicU64::new(0),
         }))
@@ -186,6 +208,17 @@ impl Metrics {
     /// True while the journal takes writes.
     pub fn is_journal_ok(&self) -> bool {
         self.0.journal_ok.load(Ordering::Relaxed)
+    }
+
+    /// What is remembered now.
+    pub fn memory(&self, stats: &MemoryStats) {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let gauges = &self.0.memory;
+        gauges.count.set(signed(stats.entries));
+        gauges.pending.set(count(stats.index.pending));
+        gauges.unembedded.set(count(stats.index.unembedded));
+        gauges.bytes.set(signed(stats.bytes_on_disk));
     }
 
     /// Everything as Prometheus text. `stats` are the relay's counts, `healthy` the agent's.

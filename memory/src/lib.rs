@@ -11,6 +11,7 @@
 //! | `index` | where a question finds entries: LanceDB and rows in memory |
 //! | `recall` | what is asked, what is found, and why |
 //! | `tend` | condensing what is old, pruning what nobody misses |
+//! | [`transfer`] | memory as text: import and export |
 //! | [`sync`] | two replicas of a space become equal |
 
 mod check;
@@ -22,6 +23,7 @@ mod recall;
 mod replica;
 pub mod sync;
 mod tend;
+pub mod transfer;
 mod truth;
 mod worker;
 
@@ -37,5 +39,6 @@ pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats, person_space};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
 pub use tend::{CONDENSED, Condenser, Consolidation, Group, PruneReason, Pruned, Pruning};
 pub use truth::{
-    Added, Check, Directory, Forgotten, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError, Writer,
+    Added, Check, Directory, Forgotten, Inspection, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError,
+    Writer, inspect,
 };

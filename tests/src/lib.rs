@@ -5,11 +5,13 @@
 
 pub mod client;
 pub mod double;
+pub mod embedder;
 pub mod node;
 pub mod outside;
 
 pub use client::Client;
 pub use double::ModelDouble;
+pub use embedder::EmbedderDouble;
 pub use node::{Node, NodeBuilder};
 pub use outside::Outside;
 

@@ -74,5 +74,6 @@ async fn the_first_conversation_works_as_the_readme_tells_it() {
     assert!(outputs[0].contains("no_owner") && outputs[1].contains("no language model"), "{outputs:?}");
     assert!(outputs[2].contains("elay") && outputs[3].contains("settled"), "{outputs:?}");
     assert!(outputs[4].contains("Clients") && outputs[5].contains("You are my owner now"), "{outputs:?}");
+    assert!(outputs[7].contains("spare key") && outputs[8].contains("milk"), "{outputs:?}");
     node.kill().await.unwrap();
 }

@@ -69,6 +69,7 @@ pub(crate) fn paths(context: &Context) -> Result<()> {
         ("config", context.config_file.clone()),
         ("keys", home.keys()),
         ("journal", home.journal()),
+        ("memory", home.memory()),
         ("relay", home.relay()),
         ("token", home.token()),
     ];

@@ -66,6 +66,19 @@ fn screen(s: &Status) -> String {
         let _ =
             writeln!(text, "  model    {}: {state}, strangers used {} tokens today", m.name, m.stranger_tokens_today);
     }
+    let m = &s.memory;
+    let waiting = if m.pending + m.unembedded > 0 {
+        format!(", {} wait for the index, {} for a vector", m.pending, m.unembedded)
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "  memory   {} entries, {} indexed{waiting}, {:.1} MB",
+        m.entries,
+        m.indexed,
+        m.bytes_on_disk as f64 / 1e6
+    );
     for r in s.relays.iter().filter(|r| r.configured) {
         let rtt = r.rtt_ms.map(|ms| format!(", {ms} ms")).unwrap_or_default();
         let _ = writeln!(text, "  outside  {}: {}{rtt}, {} events", r.url, r.state, r.events);

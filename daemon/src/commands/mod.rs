@@ -4,6 +4,7 @@ pub(crate) mod files;
 pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod jobs;
+pub(crate) mod memory;
 pub(crate) mod run;
 
 use std::io::IsTerminal;

@@ -92,6 +92,7 @@ fn embedder(config: &Config) -> Result<(), String> {
                 ("base_url", embedder.base_url.is_some()),
                 ("model", embedder.model.is_some()),
                 ("api_key_file", embedder.api_key_file.is_some()),
+                ("sees_memory", embedder.sees_memory.is_some()),
             ];
             match named.iter().find(|(_, is_set)| *is_set) {
                 Some((key, _)) => Err(format!(

@@ -144,6 +144,8 @@ section! {
         model: Option<String> = None,
         /// File with the key.
         api_key_file: Option<PathBuf> = None,
+        /// The owner's word that a server elsewhere may read what is remembered.
+        sees_memory: Option<bool> = None,
     }
 }
 
@@ -188,9 +190,12 @@ pub enum EmbedderKind {
 }
 
 impl Embedder {
-    /// The address of a server elsewhere, which gets to read what is remembered; none for the one inside the binary and for this machine.
-    pub fn elsewhere(&self) -> Option<&Url> {
-        self.base_url.as_ref().filter(|url| self.kind == EmbedderKind::Openai && !is_loopback(url))
+    /// The host of a server elsewhere, which gets to read what is remembered although the owner did not say so; none for the one
+    /// inside the binary and for this machine.
+    pub fn unasked(&self) -> Option<&str> {
+        let is_asked = self.kind == EmbedderKind::Static || self.sees_memory == Some(true);
+        let url = self.base_url.as_ref().filter(|url| !is_asked && !is_loopback(url))?;
+        url.host_str()
     }
 }
 

@@ -35,7 +35,11 @@ fn the_example_with_every_key_parses_or_is_not_built_yet() {
     let config = Config::parse(all).unwrap();
     assert_eq!((config.models[0].serves(), config.models[0].sees_memory()), (Serves::Anyone, true));
     assert_eq!((config.models[1].serves(), config.models[1].sees_memory()), (Serves::People, false));
-    assert_eq!(config.embedder.elsewhere().map(|url| url.as_str()), Some("https://embed.example/v1"));
+    assert_eq!(config.embedder.unasked(), Some("embed.example"));
+    let said_yes = Config::parse(
+        &all.replace("api_key_file = \"/k\"\n        [[models]]", "sees_memory = true\n        [[models]]"),
+    );
+    assert_eq!(said_yes.unwrap().embedder.unasked(), None);
     assert!(config.node.trusted_proxies[1].contains("::ffff:10.2.3.4".parse().unwrap()));
     assert!(!config.node.trusted_proxies[0].contains("127.0.0.2".parse().unwrap()));
 }

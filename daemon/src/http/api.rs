@@ -36,11 +36,12 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/jobs/{id}", get(show))
         .route("/jobs/{id}/replay", get(replay))
         .route("/jobs/{id}/cancel", post(cancel))
+        .nest("/memory", super::memory::router())
         .layer(middleware::from_fn_with_state(shared, auth::gate))
 }
 
 /// An API error: a status and words.
-struct Failure(StatusCode, String);
+pub(super) struct Failure(pub StatusCode, pub String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -48,7 +49,7 @@ impl IntoResponse for Failure {
     }
 }
 
-fn broken(error: impl std::fmt::Display) -> Failure {
+pub(super) fn broken(error: impl std::fmt::Display) -> Failure {
     Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 

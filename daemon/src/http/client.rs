@@ -42,6 +42,44 @@ impl Client {
         Ok(checked(response).await?.json().await?)
     }
 
+    /// GETs JSON lines; each goes to `on_line` as it is, without its line break.
+    ///
+    /// # Errors
+    /// The node's own words, that it cannot be reached, or what `on_line` says.
+    pub async fn lines(&self, path: &str, mut on_line: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let response = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await;
+        let mut stream = checked(response).await?.bytes_stream();
+        let mut pending = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            pending.extend_from_slice(&chunk.context("the node went away in the middle of the answer")?);
+            let mut begin = 0;
+            while let Some(length) = pending[begin..].iter().position(|b| *b == b'\n') {
+                on_line(&pending[begin..begin + length])?;
+                begin += length + 1;
+            }
+            pending.drain(..begin);
+        }
+        if pending.is_empty() { Ok(()) } else { on_line(&pending) }
+    }
+
+    /// POSTs bytes as they are; gives the answer.
+    ///
+    /// # Errors
+    /// The node's own words, or that it cannot be reached.
+    pub async fn send<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T> {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).body(body);
+        Ok(checked(request.send().await).await?.json().await?)
+    }
+
+    /// POSTs a JSON value; gives the answer.
+    ///
+    /// # Errors
+    /// The node's own words, or that it cannot be reached.
+    pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body);
+        Ok(checked(request.send().await).await?.json().await?)
+    }
+
     /// POSTs `body`; each line of the answer goes to `on_line`.
     ///
     /// # Errors

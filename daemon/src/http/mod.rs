@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod client;
 mod listen;
+mod memory;
 mod page;
 mod status;
 
@@ -27,7 +28,7 @@ use crate::home::{Home, Ready};
 
 pub use client::{Client, NotRunning};
 pub use listen::serve;
-pub use status::Status;
+pub use status::{MemoryStatus, Status};
 
 /// Addresses of one TCP connection.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub trusted_proxies: Vec<Network>,
     pub started: std::time::Instant,
     pub used_auth: auth::Used,
+    /// The host of an embedding server elsewhere that the owner did not say yes to.
+    pub embeds_elsewhere: Option<String>,
 }
 
 /// The HTTP face.
@@ -77,6 +80,7 @@ impl Face {
             trusted_proxies: config.node.trusted_proxies.clone(),
             started: std::time::Instant::now(),
             used_auth: auth::Used::default(),
+            embeds_elsewhere: config.embedder.unasked().map(str::to_owned),
         })))
     }
 
@@ -190,6 +194,10 @@ async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         ("rate_limited", stats.rate_limited),
         ("failed", stats.failed),
     ];
+    match shared.tools.memory.stats().await {
+        Ok(stats) => shared.tools.metrics.memory(&stats),
+        Err(error) => tracing::warn!(%error, "the memory cannot be counted"),
+    }
     let healthy = shared.tools.metrics.is_journal_ok() && !shared.tools.passport.is_superseded();
     let text = shared.tools.metrics.text(
         usize::try_from(stats.connections).unwrap_or(usize::MAX),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
+use memory::MemoryStats;
 use relay::outbox::OutboxStore;
 use relay::pool::{Link, Role};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,56 @@ pub struct RelayStatus {
     pub bad_events: u64,
 }
 
+/// A writer with two changes under one number: a cloned machine, or a liar.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its install key, hex.
+    pub install: String,
+    /// The two events that prove it, hex.
+    pub proof: [String; 2],
+}
+
+/// The state of the memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// What is remembered.
+    pub entries: u64,
+    /// Of these, how many can be found.
+    pub indexed: u64,
+    /// Changes that wait for the index's table.
+    pub pending: u64,
+    /// Entries that wait for a vector; full text finds them meanwhile.
+    pub unembedded: u64,
+    /// What makes the vectors.
+    pub embedder: String,
+    /// Everything in its folder.
+    pub bytes_on_disk: u64,
+    /// Times that the index's upkeep failed since the start.
+    pub failures: u64,
+    /// Writers that are no longer believed.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl From<&MemoryStats> for MemoryStatus {
+    fn from(stats: &MemoryStats) -> Self {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let named = |(install, first, second): &(nostr::PublicKey, nostr::EventId, nostr::EventId)| Quarantined {
+            install: install.to_hex(),
+            proof: [first.to_hex(), second.to_hex()],
+        };
+        Self {
+            entries: stats.entries,
+            indexed: count(stats.index.rows),
+            pending: count(stats.index.pending),
+            unembedded: count(stats.index.unembedded),
+            embedder: stats.index.embedder.clone(),
+            bytes_on_disk: stats.bytes_on_disk,
+            failures: stats.index.failures,
+            quarantined: stats.quarantined.iter().map(named).collect(),
+        }
+    }
+}
+
 /// What the outbox has for a relay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct OutboxStatus {
@@ -93,6 +144,8 @@ pub struct Status {
     pub running: u64,
     /// Models in order.
     pub models: Vec<ModelStatus>,
+    /// What is remembered.
+    pub memory: MemoryStatus,
     /// Outside relays.
     pub relays: Vec<RelayStatus>,
     /// The outbox by relay.
@@ -124,6 +177,7 @@ pub(crate) async fn gather(shared: &Shared) -> Result<Status> {
         jobs: tools.journal.job_counts().await?,
         running: tools.metrics.running(),
         models: models(shared),
+        memory: MemoryStatus::from(&tools.memory.stats().await?),
         relays: relays(shared),
         outbox: outbox.collect(),
         connections: stats.connections,
@@ -208,6 +262,7 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
             "start its server, or correct [[models]] base_url",
         ));
     }
+    all.extend(about_memory(shared, &status.memory));
     for relay in status.relays.iter().filter(|r| r.configured && r.state == "waiting") {
         let why = relay.last_error.clone().unwrap_or_default();
         all.push(warning(
@@ -231,6 +286,45 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
             "no_owner",
             "this node has no owner yet",
             "send it the claim code that it printed at its start, or set owner.npub",
+        ));
+    }
+    all
+}
+
+fn about_memory(shared: &Shared, memory: &MemoryStatus) -> Vec<Warning> {
+    let quarantined = memory.quarantined.iter().map(|q| {
+        warning(
+            "warning",
+            "memory_quarantined",
+            format!(
+                "the install {} has written two different changes under one number; it is no longer believed",
+                q.install
+            ),
+            "a copied data folder? Stop the copy; give each machine its own by `timmy restore`",
+        )
+    });
+    let mut all: Vec<Warning> = quarantined.collect();
+    if memory.unembedded > 0 && memory.failures > 0 {
+        all.push(warning(
+            "warning",
+            "memory_embedder",
+            format!("{} entries have no vector yet: {} does not answer well", memory.unembedded, memory.embedder),
+            "start the server of [embedder], or set kind = \"static\"; words find these entries meanwhile",
+        ));
+    } else if memory.failures > 0 {
+        all.push(warning(
+            "warning",
+            "memory_index",
+            format!("the memory's index had trouble {} times since the start; the log says which", memory.failures),
+            "nothing is lost; if recall suffers: `timmy memory reindex`",
+        ));
+    }
+    if let Some(url) = &shared.embeds_elsewhere {
+        all.push(warning(
+            "warning",
+            "memory_leaves",
+            format!("what is remembered goes to {url} for its vectors"),
+            "set embedder.sees_memory = true if this is meant, or kind = \"static\"",
         ));
     }
     all

@@ -3,6 +3,7 @@
 //! One thread owns the connection. Writes that wait at the same time share one transaction and so one fsync; each runs in
 //! its own savepoint, so that one that fails spoils nothing for the others. A write has happened when its future resolves.
 
+mod blank;
 mod budget;
 mod cursors;
 mod jobs;
@@ -55,10 +56,16 @@ type Finish = Box<dyn FnOnce(Result<(), rusqlite::Error>) + Send>;
 /// Given the connection, or why there is none now; what it returns is called after the commit.
 type Work = Box<dyn FnOnce(Result<&Connection, rusqlite::Error>) -> Finish + Send>;
 
+enum Job {
+    Write(Work),
+    /// Empties the write-ahead log: what was deleted is then in no file.
+    Checkpoint(oneshot::Sender<Result<(), rusqlite::Error>>),
+}
+
 /// A handle on the journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    queue: mpsc::Sender<Work>,
+    queue: mpsc::Sender<Job>,
 }
 
 impl Journal {
@@ -99,9 +106,20 @@ impl Journal {
                 let _ = reply.send(committed.and(result));
             })
         });
-        self.queue.send(work).await.map_err(|_| JournalError::Closed)?;
+        self.queue.send(Job::Write(work)).await.map_err(|_| JournalError::Closed)?;
         let result = answer.await.map_err(|_| JournalError::Closed)?;
         result.map_err(|source| JournalError::Database { doing, source })
+    }
+
+    /// Empties the write-ahead log, so that what was deleted before is in no file any more.
+    ///
+    /// # Errors
+    /// When somebody reads the journal for too long.
+    pub async fn checkpoint(&self) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Job::Checkpoint(reply)).await.map_err(|_| JournalError::Closed)?;
+        let result = answer.await.map_err(|_| JournalError::Closed)?;
+        result.map_err(|source| JournalError::Database { doing: "to empty its log", source })
     }
 }
 
@@ -130,21 +148,46 @@ fn in_savepoint<T>(
     }
 }
 
-fn serve(connection: &Connection, mut inbox: mpsc::Receiver<Work>) {
+fn serve(connection: &Connection, mut inbox: mpsc::Receiver<Job>) {
     let mut group = Vec::with_capacity(GROUP);
     while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
-        let finishes = transact(connection, std::mem::take(&mut group));
-        crate::crash_point!("journal.before-commit");
-        let committed = if connection.is_autocommit() { Err(lost()) } else { connection.execute_batch("COMMIT") };
-        crate::crash_point!("journal.after-commit");
-        if committed.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
+        let mut writes = Vec::with_capacity(group.len());
+        for job in group.drain(..) {
+            match job {
+                Job::Write(work) => writes.push(work),
+                Job::Checkpoint(reply) => {
+                    commit(connection, std::mem::take(&mut writes));
+                    let _ = reply.send(checkpoint(connection));
+                }
+            }
         }
-        for finish in finishes {
-            finish(committed.as_ref().map_or_else(|e| Err(copy(e)), |()| Ok(())));
-        }
+        commit(connection, writes);
     }
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    if let Err(error) = checkpoint(connection) {
+        tracing::debug!(%error, "the journal's log was not emptied at the end");
+    }
+}
+
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+    if busy == 0 { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(code, None)) }
+}
+
+fn commit(connection: &Connection, group: Vec<Work>) {
+    if group.is_empty() {
+        return;
+    }
+    let finishes = transact(connection, group);
+    crate::crash_point!("journal.before-commit");
+    let committed = if connection.is_autocommit() { Err(lost()) } else { connection.execute_batch("COMMIT") };
+    crate::crash_point!("journal.after-commit");
+    if committed.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for finish in finishes {
+        finish(committed.as_ref().map_or_else(|e| Err(copy(e)), |()| Ok(())));
+    }
 }
 
 /// Runs a group in one transaction. A full disk may end the transaction in the middle: the rest is refused, not run outside of it.

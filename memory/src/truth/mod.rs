@@ -17,6 +17,7 @@ mod event;
 mod files;
 mod forget;
 mod guard;
+mod inspect;
 mod page;
 mod pages;
 mod rebuild;
@@ -41,11 +42,13 @@ use crate::entry::{Entry, EntryError};
 
 pub use entries::Selector;
 pub use forget::Forgotten;
+pub use inspect::{Inspection, inspect};
 pub use page::{Page, PageEdit};
 pub use rebuild::Check;
 pub(crate) use rebuild::Salvage;
 pub(crate) use seal::Seal;
 pub use seal::SealKey;
+pub(crate) use shard::entry_in;
 pub use take::{Outcome, Refusal};
 
 pub use entries::Added;

@@ -77,17 +77,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn check_key(connection: &Connection, seal: &Seal, path: &Path) -> Result<(), TruthError> {
-    let found: Option<Vec<u8>> =
-        connection.query_row("SELECT value FROM meta WHERE key = 'seal'", [], |row| row.get(0)).optional()?;
-    match found {
-        Some(sealed) if seal.open(b"seal", &sealed).as_deref() == Some(KEY_CHECK) => Ok(()),
-        Some(_) => Err(TruthError::Key { path: path.to_owned() }),
+    match opens(connection, seal)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(TruthError::Key { path: path.to_owned() }),
         None => {
             let sealed = seal.close(b"seal", KEY_CHECK);
             connection.execute("INSERT INTO meta(key, value) VALUES('seal', ?1)", params![sealed])?;
             Ok(())
         }
     }
+}
+
+/// True when the store is sealed under this key; none when nothing was sealed yet.
+pub(super) fn opens(connection: &Connection, seal: &Seal) -> Result<Option<bool>, TruthError> {
+    let found: Option<Vec<u8>> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'seal'", [], |row| row.get(0)).optional()?;
+    Ok(found.map(|sealed| seal.open(b"seal", &sealed).as_deref() == Some(KEY_CHECK)))
 }
 
 /// What of the truth and what is made from it was compared.

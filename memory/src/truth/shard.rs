@@ -106,6 +106,11 @@ pub(super) fn parsed(change: &Change) -> Result<automerge::Change, BadChange> {
     if is_named { Ok(opened) } else { Err(BadChange::Name) }
 }
 
+/// The entry that a change brings, if it is one of a shard and well formed.
+pub(crate) fn entry_in(change: &Change, space: &Space) -> Option<Entry> {
+    entry_of(&parsed(change).ok()?, space).ok()
+}
+
 /// The entry that a change of a shard puts.
 pub(super) fn entry_of(change: &automerge::Change, space: &Space) -> Result<Entry, BadChange> {
     use automerge::legacy::{Key, ObjectId, OpType};

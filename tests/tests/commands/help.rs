@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::node::cli;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 37] = [
     &[],
     &["run"],
     &["init"],
@@ -20,6 +20,21 @@ const COMMANDS: [&[&str]; 22] = [
     &["job", "show"],
     &["job", "replay"],
     &["job", "cancel"],
+    &["memory"],
+    &["memory", "add"],
+    &["memory", "search"],
+    &["memory", "show"],
+    &["memory", "import"],
+    &["memory", "export"],
+    &["memory", "forget"],
+    &["memory", "reindex"],
+    &["memory", "stats"],
+    &["memory", "share"],
+    &["memory", "page"],
+    &["memory", "page", "list"],
+    &["memory", "page", "show"],
+    &["memory", "page", "edit"],
+    &["memory", "page", "forget"],
     &["backup"],
     &["restore"],
     &["config"],
