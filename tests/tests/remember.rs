@@ -102,10 +102,7 @@ async fn lists_are_kept_in_talks_and_are_pages() {
 #[tokio::test]
 async fn an_answer_names_its_memories_and_only_models_that_may_see_memory_are_given_any() {
     let model = ModelDouble::start(&["It is where you left it."], Duration::ZERO).await;
-    let config = format!(
-        "[[models]]\nname = \"m\"\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"m\"\nsees_memory = true",
-        model.url()
-    );
+    let config = model.config("sees_memory = true");
     let node = Node::builder().config(&config).start().await;
     let added = node.json(&["memory", "add", "The spare key lies under the flower pot"]).await;
     let answer = node.json(&["ask", "Where did I leave the spare key?"]).await;
@@ -113,12 +110,12 @@ async fn an_answer_names_its_memories_and_only_models_that_may_see_memory_are_gi
     assert!(prompts(&model).contains("flower pot"));
 
     let blind = ModelDouble::start(&["It is where you left it."], Duration::ZERO).await;
-    let config = config.replace(&model.url(), &blind.url()).replace("sees_memory = true", "sees_memory = false");
+    let config = blind.config("sees_memory = false");
     let node = Node::builder().config(&config).start().await;
     node.json(&["memory", "add", "The spare key lies under the flower pot"]).await;
     let answer = node.json(&["ask", "Where did I leave the spare key?"]).await;
     assert_eq!(answer["memories"], serde_json::json!([]), "{answer}");
-    assert_eq!(answer["model"], "m");
+    assert_eq!(answer["model"], "double");
     assert!(!prompts(&blind).contains("flower pot"));
 
     // Without a model the memory itself is quoted, and the lack of a model is said.

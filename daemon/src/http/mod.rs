@@ -28,7 +28,7 @@ use crate::home::{Home, Ready};
 
 pub use client::{Client, NotRunning};
 pub use listen::serve;
-pub use status::{MemoryStatus, Status};
+pub use status::Status;
 
 /// Addresses of one TCP connection.
 #[derive(Debug, Clone, Copy)]
