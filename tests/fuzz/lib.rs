@@ -27,11 +27,14 @@ pub fn give_to_automerge(bytes: Vec<u8>) {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let Ok(change) = guard::opened(bytes) else { return };
-    let _ = guard::decoded(&change);
+    if !guard::is_canonical(&change) || guard::decoded(&change).is_err() {
+        return;
+    }
     let mut document = AutoCommit::new();
-    if guard::apply(&mut document, vec![change]).is_ok() {
+    if guard::apply_next(&mut document, change).is_ok() {
         let saved = document.save();
         assert!(AutoCommit::load(&saved).is_ok(), "what was saved must load");
+        assert_eq!(document.get_changes(&[]).len(), 1);
     }
 }
 

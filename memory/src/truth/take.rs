@@ -117,6 +117,9 @@ impl Truth {
             Ok(opened) => opened,
             Err(bad) => return Ok(Err(bad.into())),
         };
+        if !guard::is_canonical(&opened) {
+            return Ok(Err(Refusal::Malformed));
+        }
         let number = self.number(&change.document)?;
         if self.is_retired(number)? {
             return Ok(Err(Refusal::Forgotten));
@@ -219,7 +222,7 @@ impl Truth {
             self.keep_taken(event, change, number, WAITS)?;
             return Ok(Ok(()));
         }
-        if let Err(unfit) = guard::apply(&mut document, vec![opened.clone()]) {
+        if let Err(unfit) = guard::apply_next(&mut document, opened.clone()) {
             tracing::warn!(install = %event.pubkey, document = %change.document, %unfit, "a signed change that automerge cannot take");
             return Ok(Err(Refusal::Malformed));
         }
@@ -247,7 +250,7 @@ impl Truth {
             };
             let Some(at) = waiting.iter().position(|(_, opened)| has(document, opened.deps())) else { return Ok(()) };
             let (row, opened) = waiting.swap_remove(at);
-            let applied = guard::apply(document, vec![opened]);
+            let applied = guard::apply_next(document, opened);
             let state = if applied.is_ok() { COUNTS } else { EXCLUDED };
             self.connection
                 .prepare_cached("UPDATE changes SET state = ?2 WHERE number = ?1")?

@@ -8,6 +8,7 @@ mod double;
 mod hostile;
 mod link;
 mod machine;
+mod measure;
 mod simulation;
 mod wire;
 mod world;

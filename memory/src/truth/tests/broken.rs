@@ -15,6 +15,7 @@ fn into_nothing(keys: &Keys, id: &DocumentId, start: u8) -> Event {
     let mut expanded: ExpandedChange = document.get_last_local_change().unwrap().decode();
     expanded.deps.clear();
     expanded.seq = 1;
+    expanded.start_op = std::num::NonZeroU64::MIN;
     let change = automerge::Change::from(expanded);
     Change::to_event(id, &actor, 1, &change.hash().0, change.raw_bytes())
         .custom_created_at(Timestamp::from(NOW))
@@ -57,6 +58,8 @@ fn one_that_waited_for_its_causes_is_left_out_when_they_come() {
 
     let mut expanded = opened_of(&into_nothing(&liar, &id, 2)).decode();
     expanded.deps = document.get_heads();
+    let last = document.get_last_local_change().unwrap().max_op();
+    expanded.start_op = std::num::NonZeroU64::new(last + 1).unwrap();
     let change = automerge::Change::from(expanded);
     let actor = ActorId::new(&liar.public_key(), [2; 16]);
     let broken = Change::to_event(&id, &actor, 1, &change.hash().0, change.raw_bytes())
