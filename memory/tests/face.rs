@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memory::{
-    Directory, Draft, Memory, MemoryOptions, PageEdit, PruneReason, Pruning, Query, SealKey, Selector, StaticEmbedder,
-    Writer,
+    Consolidation, Directory, Draft, EntryKind, Memory, MemoryOptions, PageEdit, PruneReason, Pruning, Query, SealKey,
+    Selector, StaticEmbedder, Writer,
 };
 use nips::Audience;
 use nips::memory::Space;
