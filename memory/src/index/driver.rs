@@ -313,12 +313,11 @@ impl Shared {
 
     /// Keeps the table: writes what waits, then does the upkeep that is due.
     async fn keep(&self) {
-        let mut failed = 0;
-        let mut is_idle = false;
+        let (mut failed, mut is_idle, mut mended) = (0, false, None);
         loop {
             let Ok(generation) = self.serving().await else { return };
             self.collect(&generation).await;
-            let outcome = self.keep_once(&generation, is_idle).await;
+            let outcome = self.keep_once(&generation, is_idle, &mut mended).await;
             failed = if outcome.is_ok() { 0 } else { failed + 1 };
             if failed >= DAMAGED_AFTER {
                 failed = 0;
@@ -345,9 +344,17 @@ impl Shared {
         }
     }
 
-    async fn keep_once(&self, generation: &Generation, is_idle: bool) -> Result<(), IndexError> {
+    async fn keep_once(
+        &self,
+        generation: &Generation,
+        is_idle: bool,
+        mended: &mut Option<Instant>,
+    ) -> Result<(), IndexError> {
         generation.flush(&self.watch()).await?;
-        if self.suspect.swap(false, Ordering::AcqRel) {
+        // Not again and again: a question that always fails must not keep the machine busy.
+        let may_mend = mended.is_none_or(|mended| mended.elapsed() >= self.options.prune_every);
+        if self.suspect.swap(false, Ordering::AcqRel) && may_mend {
+            *mended = Some(Instant::now());
             Box::pin(generation.mend_text(&self.watch())).await?;
         }
         Box::pin(generation.tend(&self.watch(), is_idle, self.options.prune_every)).await

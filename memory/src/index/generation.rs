@@ -76,6 +76,26 @@ struct Taken {
     rows: Vec<(Entry, Option<Code>)>,
 }
 
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.deletes.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// A write under way. One that fails, or is given up by whoever waits for it, puts back what it took.
+struct Taking<'a> {
+    generation: &'a Generation,
+    taken: Taken,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.generation.write().put_back(std::mem::take(&mut self.taken));
+        }
+    }
+}
+
 impl Live {
     /// Takes in an entry.
     pub(super) fn insert(&mut self, entry: Entry, code: Option<Code>) {
@@ -241,15 +261,12 @@ impl Generation {
 
     async fn flush_alone(&self, watch: &Watch<'_>) -> Result<(), IndexError> {
         loop {
-            let taken = self.write().take();
-            if taken.deletes.is_empty() && taken.rows.is_empty() {
+            let mut taking = Taking { generation: self, taken: self.write().take() };
+            if taking.taken.is_empty() {
                 return Ok(());
             }
-            let outcome = watch.note(Work::Flush, self.put(&taken).await);
-            if let Err(error) = outcome {
-                self.write().put_back(taken);
-                return Err(error);
-            }
+            watch.note(Work::Flush, self.put(&taking.taken).await)?;
+            taking.taken = Taken::default();
         }
     }
 
@@ -367,6 +384,15 @@ impl Generation {
     pub(super) async fn mend_text(&self, watch: &Watch<'_>) -> Result<(), IndexError> {
         let _tending = self.tending.lock().await;
         watch.note(Work::Refresh, self.store.rebuild_text().await)
+    }
+
+    /// It is given up before it served.
+    pub(super) fn abandon(&self) {
+        self.retired.store(true, Ordering::Release);
+        // What cannot be deleted now is deleted at the next start.
+        if let Err(error) = folder::delete(&self.dir) {
+            tracing::warn!(%error, "an unfinished index could not be deleted");
+        }
     }
 
     /// Another one serves: waits until nobody reads this one, then deletes it.

@@ -113,6 +113,8 @@ impl std::fmt::Debug for IndexOptions {
 }
 
 /// One change of what is indexed.
+// Nearly all are entries: a box for each would cost more than the room that it spares.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum IndexChange {
     /// An entry is there.

@@ -173,8 +173,7 @@ mod tests {
             prop_assert_eq!(scored.len(), candidates.len());
             prop_assert!(scored.iter().all(|s| s.score.is_finite() && (0.0..=2.0).contains(&s.fused)));
             prop_assert!(scored.windows(2).all(|w| by_score(&w[0], &w[1]) == Ordering::Less));
-            let mut turned = candidates.clone();
-            turned.reverse();
+            let turned: Vec<Candidate> = candidates.iter().rev().copied().collect();
             prop_assert_eq!(fuse(&turned), scored);
         }
 
