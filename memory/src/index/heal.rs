@@ -140,13 +140,13 @@ impl Shared {
     ) -> Result<(), IndexError> {
         let ids = self.all_ids().await?;
         self.take_in(next, &ids, progress).await?;
-        next.flush(&self.watch()).await?;
-        Box::pin(next.tend(&self.watch(), true, Duration::ZERO)).await?;
+        next.flush().await?;
+        Box::pin(next.tend(true, Duration::ZERO)).await?;
         let mut changes = self.changes.lock().await;
         let touched = changes.touched.clone().unwrap_or_default();
         let old = self.serving().await?;
         self.settle(next, &old, touched).await?;
-        next.flush(&self.watch()).await?;
+        next.flush().await?;
         folder::set_current(&self.options.dir, &next.name)?;
         changes.next = None;
         changes.touched = None;
@@ -211,7 +211,7 @@ impl Shared {
                 }
             }
             if generation.pending() >= ENTRIES_AT_A_TIME * 8 {
-                generation.flush(&self.watch()).await?;
+                generation.flush().await?;
             }
             done += ids.len();
             progress(Progress { done, total });

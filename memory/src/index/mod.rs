@@ -181,7 +181,7 @@ impl Index {
     ) -> Result<Self, IndexError> {
         std::fs::create_dir_all(&options.dir)
             .map_err(|source| IndexError::Folder { path: options.dir.clone(), source })?;
-        let (shared, driver) = driver::new(options, source, embedder, cancel);
+        let (shared, driver) = driver::new(options, source, embedder, tracker, cancel);
         tracker.spawn(driver.run());
         Ok(Self { shared })
     }

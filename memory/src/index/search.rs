@@ -123,7 +123,7 @@ impl Shared {
         most: usize,
     ) -> Result<Vec<(EntryId, f32)>, IndexError> {
         // One reads one's own writes; a table that refuses them can still be asked for what it has.
-        let _ = generation.flush(&self.watch()).await;
+        let _ = generation.flush().await;
         self.wake.notify_one();
         let _reading = generation.store.reading().await;
         if generation.is_retired() {
