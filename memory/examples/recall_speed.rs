@@ -161,6 +161,26 @@ async fn settle(index: &Index) {
     }
 }
 
+/// A thousand entries, one at a time, with a question after each.
+async fn single_adds(index: &Index, questions: &[Query], mut entry: impl FnMut() -> Entry) -> Result<(), Failure> {
+    let mut adds = Vec::new();
+    let mut asked = Vec::new();
+    for question in questions.iter().cycle().take(1_000) {
+        let entry = entry();
+        let begun = Instant::now();
+        index.apply(vec![IndexChange::Upsert(entry)]).await?;
+        adds.push(begun.elapsed());
+        let begun = Instant::now();
+        index.search(question, &Sight::All, NOW).await?;
+        asked.push(begun.elapsed());
+    }
+    for (what, times) in [("single add", &mut adds), ("hybrid after each add", &mut asked)] {
+        times.sort();
+        println!("{what:<34} p50 {:>9.2?}  p99 {:>9.2?}  most {:>9.2?}", times[500], times[990], times[999]);
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let count: usize = std::env::args().nth(1).map_or(Ok(100_000), |n| n.parse())?;
@@ -202,21 +222,7 @@ async fn main() -> Result<(), Failure> {
     measure("a guest: hybrid", &index, &questions[..300], Mode::Hybrid, &guest).await?;
     println!("{} MB", resident_mb());
 
-    let mut adds = Vec::new();
-    let mut asked = Vec::new();
-    for question in questions.iter().cycle().take(1_000) {
-        let entry = entry(&mut rng, &words, author);
-        let begun = Instant::now();
-        index.apply(vec![IndexChange::Upsert(entry)]).await?;
-        adds.push(begun.elapsed());
-        let begun = Instant::now();
-        index.search(question, &Sight::All, NOW).await?;
-        asked.push(begun.elapsed());
-    }
-    for (what, times) in [("single add", &mut adds), ("hybrid after each add", &mut asked)] {
-        times.sort();
-        println!("{what:<34} p50 {:>9.2?}  p99 {:>9.2?}  most {:>9.2?}", times[500], times[990], times[999]);
-    }
+    single_adds(&index, &questions, || entry(&mut rng, &words, author)).await?;
     settle(&index).await;
     measure_all("after 1,000 adds:", &index, &questions).await?;
     println!("{:?}; {} MB", index.stats().await, resident_mb());

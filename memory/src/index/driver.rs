@@ -8,6 +8,7 @@ use nips::memory::EntryId;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::codes::Code;
 use super::error::IndexError;
@@ -34,7 +35,8 @@ pub(super) struct Shared {
     pub source: Arc<dyn Source>,
     /// The embedder that vectors are to be of.
     pub wanted: Arc<dyn Embedder>,
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
+    pub tracker: TaskTracker,
     pub cancel: CancellationToken,
     pub serving: watch::Sender<Option<Arc<Generation>>>,
     pub is_healed: watch::Sender<bool>,
@@ -71,13 +73,15 @@ pub(super) fn new(
     options: IndexOptions,
     source: Arc<dyn Source>,
     embedder: Arc<dyn Embedder>,
+    tracker: &TaskTracker,
     cancel: CancellationToken,
 ) -> (Arc<Shared>, Driver) {
     let shared = Arc::new(Shared {
         options,
         source,
         wanted: embedder,
-        counters: Counters::default(),
+        counters: Arc::default(),
+        tracker: tracker.clone(),
         cancel,
         serving: watch::Sender::new(None),
         is_healed: watch::Sender::new(false),
@@ -113,8 +117,9 @@ impl Driver {
 }
 
 impl Shared {
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch { counters: &self.counters, clock: &self.options.clock }
+    fn watch(&self) -> Watch {
+        let (counters, clock, tracker) = (self.counters.clone(), self.options.clock.clone(), self.tracker.clone());
+        Watch { counters, clock, tracker }
     }
 
     pub(super) fn set_state(&self, state: IndexState) {
@@ -167,7 +172,7 @@ impl Shared {
         match folder::meta(&path) {
             Ok(meta) if meta.schema == SCHEMA => {
                 let embedder = self.maker_of(&meta.embedder);
-                match Box::pin(Generation::load(path, meta, embedder)).await {
+                match Box::pin(Generation::load(path, meta, embedder, self.watch())).await {
                     Ok(generation) => return Ok(generation),
                     Err(error) => {
                         let cause = format!("{error:?}");
@@ -225,14 +230,14 @@ impl Shared {
         let made_at = (self.options.clock)();
         let meta = Meta { schema: SCHEMA, embedder: embedder.id(), dimensions, made_at };
         let path = self.options.dir.join(folder::next_name(&self.options.dir)?);
-        Box::pin(Generation::create(path, meta, Some(embedder))).await
+        Box::pin(Generation::create(path, meta, Some(embedder), self.watch())).await
     }
 
     pub(super) async fn apply(&self, changes: Vec<IndexChange>) -> Result<(), IndexError> {
         let generation = self.serving().await?;
         let waiting = generation.pending();
         if waiting >= MAX_PENDING {
-            let written = generation.flush(&self.watch()).await;
+            let written = generation.flush().await;
             if waiting >= MAX_REFUSED {
                 written?;
             }
@@ -275,7 +280,7 @@ impl Shared {
 
     pub(super) async fn flush(&self) -> Result<(), IndexError> {
         let generation = self.serving().await?;
-        generation.flush(&self.watch()).await
+        generation.flush().await
     }
 
     pub(super) async fn erase(&self, ids: &[EntryId]) -> Result<(), IndexError> {
@@ -286,7 +291,7 @@ impl Shared {
         }
         let serving = self.serving().await?;
         for generation in [Some(serving), order.next.clone()].into_iter().flatten() {
-            Box::pin(generation.erase(ids, &self.watch())).await?;
+            Box::pin(generation.erase(ids)).await?;
         }
         // Nothing can be deleted *from* what does not open.
         folder::sweep_damaged(&self.options.dir)
@@ -313,12 +318,11 @@ impl Shared {
 
     /// Keeps the table: writes what waits, then does the upkeep that is due.
     async fn keep(&self) {
-        let mut failed = 0;
-        let mut is_idle = false;
+        let (mut failed, mut is_idle, mut mended) = (0, false, None);
         loop {
             let Ok(generation) = self.serving().await else { return };
             self.collect(&generation).await;
-            let outcome = self.keep_once(&generation, is_idle).await;
+            let outcome = self.keep_once(&generation, is_idle, &mut mended).await;
             failed = if outcome.is_ok() { 0 } else { failed + 1 };
             if failed >= DAMAGED_AFTER {
                 failed = 0;
@@ -345,12 +349,20 @@ impl Shared {
         }
     }
 
-    async fn keep_once(&self, generation: &Generation, is_idle: bool) -> Result<(), IndexError> {
-        generation.flush(&self.watch()).await?;
-        if self.suspect.swap(false, Ordering::AcqRel) {
-            Box::pin(generation.mend_text(&self.watch())).await?;
+    async fn keep_once(
+        &self,
+        generation: &Arc<Generation>,
+        is_idle: bool,
+        mended: &mut Option<Instant>,
+    ) -> Result<(), IndexError> {
+        generation.flush().await?;
+        // Not again and again: a question that always fails must not keep the machine busy.
+        let may_mend = mended.is_none_or(|mended| mended.elapsed() >= self.options.prune_every);
+        if self.suspect.swap(false, Ordering::AcqRel) && may_mend {
+            *mended = Some(Instant::now());
+            Box::pin(generation.mend_text()).await?;
         }
-        Box::pin(generation.tend(&self.watch(), is_idle, self.options.prune_every)).await
+        Box::pin(generation.tend(is_idle, self.options.prune_every)).await
     }
 }
 

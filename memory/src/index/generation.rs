@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nips::memory::EntryId;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::Clock;
 use super::codes::Code;
@@ -25,13 +26,15 @@ const WRITTEN_AT_A_TIME: usize = 8_192;
 /// Bytes of text of one write.
 const WRITTEN_BYTES: usize = 32 << 20;
 
-/// What upkeep is counted and timed by.
-pub(super) struct Watch<'a> {
-    pub counters: &'a Counters,
-    pub clock: &'a Clock,
+/// What upkeep is counted and timed by, and where it runs.
+#[derive(Clone)]
+pub(super) struct Watch {
+    pub counters: Arc<Counters>,
+    pub clock: Clock,
+    pub tracker: TaskTracker,
 }
 
-impl Watch<'_> {
+impl Watch {
     fn note<T>(&self, work: Work, outcome: Result<T, IndexError>) -> Result<T, IndexError> {
         self.counters.note(work, &outcome, (self.clock)());
         outcome
@@ -46,6 +49,7 @@ pub(super) struct Generation {
     /// Makes vectors like those that are in it; none when what made them is not at hand.
     pub embedder: Option<Arc<dyn Embedder>>,
     pub store: Store,
+    watch: Watch,
     live: RwLock<Live>,
     counts: Mutex<Upkeep>,
     pruned_at: Mutex<Instant>,
@@ -76,7 +80,31 @@ struct Taken {
     rows: Vec<(Entry, Option<Code>)>,
 }
 
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.deletes.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// A write under way. One that fails puts back what it took.
+struct Taking<'a> {
+    generation: &'a Generation,
+    taken: Taken,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.generation.write().put_back(std::mem::take(&mut self.taken));
+        }
+    }
+}
+
 impl Live {
+    fn of(scan: Scan) -> Self {
+        Self { scan, waiting: HashMap::new() }
+    }
+
     /// Takes in an entry.
     pub(super) fn insert(&mut self, entry: Entry, code: Option<Code>) {
         let delete = self.scan.is_stored(&entry.id) || self.waiting.get(&entry.id).is_some_and(|w| w.delete);
@@ -144,11 +172,12 @@ impl Generation {
         dir: PathBuf,
         meta: Meta,
         embedder: Option<Arc<dyn Embedder>>,
+        watch: Watch,
     ) -> Result<Self, IndexError> {
         folder::make(&dir, &meta)?;
         let store = Box::pin(Store::create(&dir, meta.dimensions)).await?;
         let scan = Scan::new(meta.dimensions);
-        Ok(Self::of(dir, meta, embedder, store, scan, Upkeep::default()))
+        Ok(Self::of(dir, meta, embedder, watch, store, Live::of(scan), Upkeep::default()))
     }
 
     /// Reads one.
@@ -156,6 +185,7 @@ impl Generation {
         dir: PathBuf,
         meta: Meta,
         embedder: Option<Arc<dyn Embedder>>,
+        watch: Watch,
     ) -> Result<Self, IndexError> {
         let store = Box::pin(Store::open(&dir, meta.dimensions)).await?;
         let mut scan = Scan::new(meta.dimensions);
@@ -178,7 +208,7 @@ impl Generation {
         let fragments = store.fragments().await?;
         let tail_from = fragments.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
         let counts = Upkeep { tail_rows: store.unindexed().await?, tail_from, commits: 1, ..Upkeep::default() };
-        let generation = Self::of(dir, meta, embedder, store, scan, counts);
+        let generation = Self::of(dir, meta, embedder, watch, store, Live::of(scan), counts);
         generation.count_small().await?;
         Ok(generation)
     }
@@ -187,8 +217,9 @@ impl Generation {
         dir: PathBuf,
         meta: Meta,
         embedder: Option<Arc<dyn Embedder>>,
+        watch: Watch,
         store: Store,
-        scan: Scan,
+        live: Live,
         counts: Upkeep,
     ) -> Self {
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -198,7 +229,8 @@ impl Generation {
             meta,
             embedder,
             store,
-            live: RwLock::new(Live { scan, waiting: HashMap::new() }),
+            watch,
+            live: RwLock::new(live),
             counts: Mutex::new(counts),
             pruned_at: Mutex::new(Instant::now()),
             writing: tokio::sync::Mutex::new(()),
@@ -233,23 +265,28 @@ impl Generation {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes everything that waits, and waits for a write that is under way.
-    pub(super) async fn flush(&self, watch: &Watch<'_>) -> Result<(), IndexError> {
-        let _writing = self.writing.lock().await;
-        if self.is_retired() { Ok(()) } else { self.flush_alone(watch).await }
+    /// Writes everything that waits, and waits for a write that is under way. The write goes on when whoever waits for it gives up:
+    /// nobody could say how far it came.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<(), IndexError> {
+        if self.pending() == 0 && self.writing.try_lock().is_ok() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let task = self.watch.tracker.spawn(async move {
+            let _writing = this.writing.lock().await;
+            if this.is_retired() { Ok(()) } else { this.flush_alone().await }
+        });
+        task.await.map_err(|error| IndexError::Task(error.to_string()))?
     }
 
-    async fn flush_alone(&self, watch: &Watch<'_>) -> Result<(), IndexError> {
+    async fn flush_alone(&self) -> Result<(), IndexError> {
         loop {
-            let taken = self.write().take();
-            if taken.deletes.is_empty() && taken.rows.is_empty() {
+            let mut taking = Taking { generation: self, taken: self.write().take() };
+            if taking.taken.is_empty() {
                 return Ok(());
             }
-            let outcome = watch.note(Work::Flush, self.put(&taken).await);
-            if let Err(error) = outcome {
-                self.write().put_back(taken);
-                return Err(error);
-            }
+            self.watch.note(Work::Flush, self.put(&taking.taken).await)?;
+            taking.taken = Taken::default();
         }
     }
 
@@ -266,21 +303,21 @@ impl Generation {
     }
 
     /// Does what is due until nothing is. A failure ends it; the next time begins with what failed.
-    pub(super) async fn tend(&self, watch: &Watch<'_>, idle: bool, prune_every: Duration) -> Result<(), IndexError> {
+    pub(super) async fn tend(&self, idle: bool, prune_every: Duration) -> Result<(), IndexError> {
         let _tending = self.tending.lock().await;
         loop {
             let since_prune = self.pruned_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
             let due = self.counts().due(idle, since_prune, prune_every);
             let Some(due) = due.filter(|_| !self.is_retired()) else { return Ok(()) };
             let outcome = match due {
-                Due::Refresh(merge) => watch.note(Work::Refresh, self.refresh(merge).await),
-                Due::CompactTail => watch.note(Work::Compact, self.compact_tail().await),
-                Due::Compact => watch.note(Work::Compact, self.compact().await),
-                Due::Prune => watch.note(Work::Prune, self.prune().await),
+                Due::Refresh(merge) => self.watch.note(Work::Refresh, self.refresh(merge).await),
+                Due::CompactTail => self.watch.note(Work::Compact, self.compact_tail().await),
+                Due::Compact => self.watch.note(Work::Compact, self.compact().await),
+                Due::Prune => self.watch.note(Work::Prune, self.prune().await),
             };
             if outcome.is_err() && due != Due::Prune {
                 // A table that cannot be compacted must still be pruned, or it fills the disk.
-                let _ = watch.note(Work::Prune, self.prune().await);
+                let _ = self.watch.note(Work::Prune, self.prune().await);
             }
             outcome?;
         }
@@ -342,8 +379,14 @@ impl Generation {
         Ok(())
     }
 
-    /// Destroys rows: their bytes are on no file of this generation when it returns.
-    pub(super) async fn erase(&self, ids: &[EntryId], watch: &Watch<'_>) -> Result<(), IndexError> {
+    /// Destroys rows: their bytes are on no file of this generation when it returns. It is done also when nobody waits for it.
+    pub(super) async fn erase(self: &Arc<Self>, ids: &[EntryId]) -> Result<(), IndexError> {
+        let (this, ids) = (self.clone(), ids.to_vec());
+        let task = self.watch.tracker.spawn(async move { Box::pin(this.erase_alone(&ids)).await });
+        task.await.map_err(|error| IndexError::Task(error.to_string()))?
+    }
+
+    async fn erase_alone(&self, ids: &[EntryId]) -> Result<(), IndexError> {
         let _tending = self.tending.lock().await;
         let _writing = self.writing.lock().await;
         {
@@ -353,20 +396,31 @@ impl Generation {
             }
         }
         // The deletes are among what waits.
-        self.flush_alone(watch).await?;
-        watch.note(Work::Compact, self.store.compact(0, true).await)?;
+        self.flush_alone().await?;
+        self.watch.note(Work::Compact, self.store.compact(0, true).await)?;
         // The index holds words; what is deleted from the table stays in it until it is made anew.
-        watch.note(Work::Refresh, self.store.rebuild_text().await)?;
-        watch.note(Work::Prune, self.store.prune().await)?;
+        self.watch.note(Work::Refresh, self.store.rebuild_text().await)?;
+        self.watch.note(Work::Prune, self.store.prune().await)?;
         let tail_from = self.store.fragments().await?.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
         *self.counts() = Upkeep { tail_from, ..Upkeep::default() };
         self.count_small().await
     }
 
     /// Makes the full-text index anew, after a search has failed in it.
-    pub(super) async fn mend_text(&self, watch: &Watch<'_>) -> Result<(), IndexError> {
+    pub(super) async fn mend_text(&self) -> Result<(), IndexError> {
         let _tending = self.tending.lock().await;
-        watch.note(Work::Refresh, self.store.rebuild_text().await)
+        self.watch.note(Work::Refresh, self.store.rebuild_text().await)
+    }
+
+    /// It is given up before it served: it is deleted as soon as nobody works on it.
+    pub(super) fn abandon(self: Arc<Self>) {
+        let tracker = self.watch.tracker.clone();
+        tracker.spawn(async move {
+            // What cannot be deleted now is deleted at the next start.
+            if let Err(error) = self.retire().await {
+                tracing::warn!(%error, "an unfinished index could not be deleted");
+            }
+        });
     }
 
     /// Another one serves: waits until nobody reads this one, then deletes it.

@@ -128,34 +128,29 @@ impl Shared {
             changes.touched = Some(HashSet::new());
             changes.next = Some(next.clone());
         }
-        let outcome = self.rebuild_as(&next, progress).await;
-        self.set_state(IndexState::Ready);
-        if outcome.is_err() {
-            let mut changes = self.changes.lock().await;
-            changes.touched = None;
-            changes.next = None;
-            drop(changes);
-            next.retire().await?;
-        }
-        outcome
+        let unfinished = Unfinished { shared: self, next: Some(next.clone()) };
+        self.rebuild_as(unfinished, &next, progress).await
     }
 
     async fn rebuild_as(
         &self,
+        mut unfinished: Unfinished<'_>,
         next: &Arc<Generation>,
         progress: &(impl Fn(Progress) + Sync),
     ) -> Result<(), IndexError> {
         let ids = self.all_ids().await?;
         self.take_in(next, &ids, progress).await?;
-        next.flush(&self.watch()).await?;
-        Box::pin(next.tend(&self.watch(), true, Duration::ZERO)).await?;
+        next.flush().await?;
+        Box::pin(next.tend(true, Duration::ZERO)).await?;
         let mut changes = self.changes.lock().await;
-        let touched = changes.touched.take().unwrap_or_default();
+        let touched = changes.touched.clone().unwrap_or_default();
         let old = self.serving().await?;
         self.settle(next, &old, touched).await?;
-        next.flush(&self.watch()).await?;
+        next.flush().await?;
         folder::set_current(&self.options.dir, &next.name)?;
         changes.next = None;
+        changes.touched = None;
+        unfinished.next = None;
         self.serving.send_replace(Some(next.clone()));
         drop(changes);
         self.wake.notify_one();
@@ -216,7 +211,7 @@ impl Shared {
                 }
             }
             if generation.pending() >= ENTRIES_AT_A_TIME * 8 {
-                generation.flush(&self.watch()).await?;
+                generation.flush().await?;
             }
             done += ids.len();
             progress(Progress { done, total });
@@ -301,6 +296,26 @@ impl Shared {
         let source = self.source.clone();
         let done = tokio::task::spawn_blocking(move || read(source.as_ref())).await;
         done.map_err(|error| IndexError::Task(error.to_string()))?.map_err(IndexError::Source)
+    }
+}
+
+/// A rebuild under way. One that fails, or is given up by whoever waits for it, leaves nothing behind.
+struct Unfinished<'a> {
+    shared: &'a Shared,
+    /// None once it serves.
+    next: Option<Arc<Generation>>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.shared.set_state(IndexState::Ready);
+        let Some(next) = self.next.take() else { return };
+        // Somebody who is changing something just now leaves the list to the next filling, which begins it anew.
+        if let Ok(mut changes) = self.shared.changes.try_lock() {
+            changes.touched = None;
+            changes.next = None;
+        }
+        next.abandon();
     }
 }
 

@@ -113,6 +113,8 @@ impl std::fmt::Debug for IndexOptions {
 }
 
 /// One change of what is indexed.
+// Nearly all are entries: a box for each would cost more than the room that it spares.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum IndexChange {
     /// An entry is there.
@@ -179,7 +181,7 @@ impl Index {
     ) -> Result<Self, IndexError> {
         std::fs::create_dir_all(&options.dir)
             .map_err(|source| IndexError::Folder { path: options.dir.clone(), source })?;
-        let (shared, driver) = driver::new(options, source, embedder, cancel);
+        let (shared, driver) = driver::new(options, source, embedder, tracker, cancel);
         tracker.spawn(driver.run());
         Ok(Self { shared })
     }

@@ -1,9 +1,11 @@
 //! A search: full text and vectors side by side, then fused, weighed, folded and placed.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use nips::memory::EntryId;
 
 use super::codes::Question;
@@ -121,7 +123,7 @@ impl Shared {
         most: usize,
     ) -> Result<Vec<(EntryId, f32)>, IndexError> {
         // One reads one's own writes; a table that refuses them can still be asked for what it has.
-        let _ = generation.flush(&self.watch()).await;
+        let _ = generation.flush().await;
         self.wake.notify_one();
         let _reading = generation.store.reading().await;
         if generation.is_retired() {
@@ -131,7 +133,9 @@ impl Shared {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let mut asked = (most as f32 * 1.2 / share) as usize;
         loop {
-            let mut hits = Box::pin(generation.store.search(words, asked)).await?;
+            // What panics in there must not take the asker along: the vectors answer.
+            let search = AssertUnwindSafe(generation.store.search(words, asked)).catch_unwind();
+            let mut hits = Box::pin(search).await.map_err(|_| IndexError::Task("panicked".to_owned()))??;
             let found = hits.len();
             {
                 let live = generation.read();

@@ -109,31 +109,33 @@ impl Store {
     /// Learns where every entry is, and forgets where entries were.
     async fn learn_all(&self) -> Result<(), IndexError> {
         let _reading = self.gate.read().await;
-        self.learn_all_alone().await
+        let all = self.where_all().await?;
+        *self.addresses() = all;
+        Ok(())
     }
 
-    async fn learn_all_alone(&self) -> Result<(), IndexError> {
+    async fn where_all(&self) -> Result<HashMap<u64, EntryId>, IndexError> {
         let query = self.table.query().select(Select::columns(&[ID])).with_row_id();
         let mut batches = query.execute().await.map_err(read)?;
         let mut all = HashMap::new();
         while let Some(batch) = batches.try_next().await.map_err(read)? {
             all.extend(addresses(&batch)?);
         }
-        *self.addresses() = all;
-        Ok(())
+        Ok(all)
     }
 
-    /// Learns which entries are at these rows.
-    async fn learn_some(&self, rows: Vec<u64>) -> Result<(), IndexError> {
-        if rows.len() > LEARNT_ONE_BY_ONE {
-            return self.learn_all_alone().await;
-        }
-        let query = self.table.take_row_ids(rows).select(Select::columns(&[ID])).with_row_id();
-        let mut batches = query.execute().await.map_err(text)?;
-        while let Some(batch) = batches.try_next().await.map_err(text)? {
-            self.learn(&batch)?;
-        }
-        Ok(())
+    /// Which entries are at these rows, and remembers it. The answer is returned, since what is remembered may be replaced at any
+    /// time by what was read a moment before.
+    async fn learn_some(&self, rows: &[u64]) -> Result<HashMap<u64, EntryId>, IndexError> {
+        let found = if rows.len() > LEARNT_ONE_BY_ONE {
+            self.where_all().await?
+        } else {
+            let query = self.table.take_row_ids(rows.to_vec()).select(Select::columns(&[ID])).with_row_id();
+            let batches: Vec<RecordBatch> = query.execute().await.map_err(text)?.try_collect().await.map_err(text)?;
+            batches.iter().map(addresses).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+        };
+        self.addresses().extend(&found);
+        Ok(found)
     }
 
     /// Writes rows. Whoever calls it knows that none of their ids is in the table.
@@ -173,17 +175,19 @@ impl Store {
             let scores: &Float32Array = columns::column(batch, SCORE).map_err(|error| text(error.into()))?;
             rows.extend(at.iter().zip(scores).filter_map(|(at, score)| Some((at?, score?))));
         }
-        let unknown: Vec<u64> = {
+        let mut ids: Vec<Option<EntryId>> = {
             let known = self.addresses();
-            rows.iter().map(|(at, _)| *at).filter(|at| !known.contains_key(at)).collect()
+            rows.iter().map(|(at, _)| known.get(at).copied()).collect()
         };
+        let unknown: Vec<u64> = rows.iter().zip(&ids).filter(|(_, id)| id.is_none()).map(|((at, _), _)| *at).collect();
         if !unknown.is_empty() {
-            self.learn_some(unknown).await?;
+            let found = self.learn_some(&unknown).await?;
+            for ((at, _), id) in rows.iter().zip(&mut ids) {
+                *id = id.or_else(|| found.get(at).copied());
+            }
         }
-        let known = self.addresses();
         let mut hits: Vec<(EntryId, f32)> =
-            rows.iter().filter_map(|(at, score)| Some((*known.get(at)?, *score))).collect();
-        drop(known);
+            rows.iter().zip(ids).filter_map(|((_, score), id)| Some((id?, *score))).collect();
         hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         Ok(hits)
     }

@@ -65,36 +65,36 @@ fn by_score(a: &Scored, b: &Scored) -> Ordering {
 /// full text always has a place when there are two or more. `scored` is in the order of [`fuse`]; so is what is returned.
 pub(crate) fn place(scored: &[Scored], limit: usize) -> Vec<(Scored, Place)> {
     let kept = limit * DENSE_PLACES_OF_TEN / 10;
-    let (first, others) = scored.split_at(scored.len().min(limit - kept));
-    let mut placed: Vec<(Scored, Place)> = first.iter().map(|s| (*s, Place::Fused)).collect();
-    let mut dense: Vec<&Scored> = others.iter().filter(|s| s.text.is_none() && s.cosine.is_some()).collect();
-    dense.sort_by(|a, b| b.cosine.unwrap_or(-1.0).total_cmp(&a.cosine.unwrap_or(-1.0)).then(a.key.cmp(&b.key)));
-    dense.truncate(kept);
-    placed.extend(dense.iter().map(|s| (**s, Place::Dense)));
-    for next in others {
-        if placed.len() >= limit {
-            break;
-        }
-        if !dense.iter().any(|d| d.key == next.key) {
-            placed.push((*next, Place::Fused));
+    let mut left: Vec<&Scored> = scored.iter().collect();
+    let mut placed: Vec<(Scored, Place)> = Vec::new();
+    if let Some(at) = best_text(&left).filter(|_| limit >= 2) {
+        placed.push((*left.remove(at), Place::Fused));
+    }
+    let first = left.len().min((limit - kept).saturating_sub(placed.len()));
+    placed.extend(left.drain(..first).map(|s| (*s, Place::Fused)));
+    for _ in 0..kept {
+        if let Some(at) = nearest_without_words(&left) {
+            placed.push((*left.remove(at), Place::Dense));
         }
     }
-    keep_best_text(scored, limit, &mut placed);
+    let rest = left.len().min(limit - placed.len());
+    placed.extend(left.drain(..rest).map(|s| (*s, Place::Fused)));
     placed.sort_by(|a, b| by_score(&a.0, &b.0));
     placed
 }
 
-fn keep_best_text(scored: &[Scored], limit: usize, placed: &mut Vec<(Scored, Place)>) {
-    let worth = |s: &Scored| s.text.unwrap_or(0.0);
-    let best =
-        scored.iter().filter(|s| s.text.is_some()).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(by_score(b, a)));
-    let Some(best) = best.filter(|best| limit >= 2 && !placed.iter().any(|(s, _)| s.key == best.key)) else { return };
-    let last = placed.iter().enumerate().filter(|(_, (_, place))| *place == Place::Fused);
-    let last = last.max_by(|(_, a), (_, b)| by_score(&a.0, &b.0)).map(|(at, _)| at);
-    if let Some(at) = last.filter(|_| placed.len() >= limit) {
-        placed.remove(at);
-    }
-    placed.push((*best, Place::Fused));
+fn best_text(scored: &[&Scored]) -> Option<usize> {
+    greatest(scored, |s| s.text)
+}
+
+fn nearest_without_words(scored: &[&Scored]) -> Option<usize> {
+    greatest(scored, |s| if s.text.is_none() { s.cosine } else { None })
+}
+
+/// Of equals the first, which has the better score.
+fn greatest(scored: &[&Scored], of: impl Fn(&Scored) -> Option<f32>) -> Option<usize> {
+    let values = scored.iter().enumerate().rev().filter_map(|(at, s)| Some((at, of(s)?)));
+    values.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -173,8 +173,7 @@ mod tests {
             prop_assert_eq!(scored.len(), candidates.len());
             prop_assert!(scored.iter().all(|s| s.score.is_finite() && (0.0..=2.0).contains(&s.fused)));
             prop_assert!(scored.windows(2).all(|w| by_score(&w[0], &w[1]) == Ordering::Less));
-            let mut turned = candidates.clone();
-            turned.reverse();
+            let turned: Vec<Candidate> = candidates.iter().rev().copied().collect();
             prop_assert_eq!(fuse(&turned), scored);
         }
 

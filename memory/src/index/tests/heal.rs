@@ -240,3 +240,28 @@ async fn what_is_erased_during_a_rebuild_is_in_neither_generation() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_rebuild_that_is_given_up_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path(), truth_of(2_000), own());
+    running.index.healed().await.unwrap();
+    let begun = tokio::sync::Notify::new();
+    let tell = |progress: Progress| {
+        if progress.done > 0 {
+            begun.notify_one();
+        }
+    };
+    tokio::select! {
+        _ = running.index.reindex(tell) => panic!("it was to be given up"),
+        () = begun.notified() => {}
+    }
+    let stats = running.index.stats().await;
+    assert_eq!((stats.state, stats.rows), (IndexState::Ready, 2_000));
+    running.until(|_| folders(dir.path()) == ["g1"]).await;
+    running.add([entry(3_000, "note about subject3000")]).await;
+    assert!(finds(&running, 3_000).await && finds(&running, 1).await);
+    running.index.reindex(|_| {}).await.unwrap();
+    assert!(finds(&running, 3_000).await && finds(&running, 1).await);
+    running.stop().await;
+}

@@ -1,5 +1,6 @@
 //! Writing, joining, pruning, erasing.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use super::super::testing::*;
@@ -89,6 +90,39 @@ async fn an_entry_that_comes_again_is_there_once() {
         assert_eq!(running.find("meeting", mode).await, []);
     }
     assert_eq!(running.index.stats().await.rows, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_that_is_given_up_loses_nothing_and_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::plain(dir.path());
+    for n in 0..200 {
+        running.add([entry(n, &format!("note about subject{n}"))]).await;
+        // Given up after a number of steps that differs each time: before, in and after the write.
+        let mut steps = n % 40;
+        let mut search = Box::pin(running.find("note", Mode::Text));
+        std::future::poll_fn(|cx| {
+            if search.as_mut().poll(cx).is_ready() || steps == 0 {
+                return std::task::Poll::Ready(());
+            }
+            steps -= 1;
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+    running.index.flush().await.unwrap();
+    for n in 0..200 {
+        assert_eq!(running.find(&format!("subject{n}"), Mode::Text).await, [id(n)]);
+    }
+    running.stop().await;
+    let truth = Arc::new(Truth::default());
+    (0..200).for_each(|n| truth.put(entry(n, &format!("note about subject{n}"))));
+    let running = Running::start(dir.path(), truth, Arc::new(crate::embed::StaticEmbedder::new()));
+    running.index.healed().await.unwrap();
+    running.index.flush().await.unwrap();
+    let stats = running.index.stats().await;
+    assert_eq!((stats.rows, stats.flushes.done), (200, 0), "the table held each exactly once");
     running.stop().await;
 }
 
