@@ -91,7 +91,7 @@ fn copy_database(from: &Path, to: &Path) -> Result<()> {
     let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     source.busy_timeout(std::time::Duration::from_secs(10))?;
     let mut copy = Connection::open(to)?;
-    rusqlite::backup::Backup::new(&source, &mut copy)?.run_to_completion(-1, std::time::Duration::ZERO, None)?;
+    rusqlite::backup::Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, std::time::Duration::ZERO, None)?;
     Ok(())
 }
 

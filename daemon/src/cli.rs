@@ -245,8 +245,14 @@ fn exit_status(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// The libraries below the memory's index tell of every file that they open. Their warnings are news, the rest only when it is asked
+/// for by name.
+const QUIET: &str = "lance=warn,datafusion=warn";
+
 fn start_logging(global: &Global) {
-    let filter = EnvFilter::try_new(&global.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = &global.log;
+    let wanted = if asked.contains("lance") { asked.clone() } else { format!("{asked},{QUIET}") };
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new(format!("info,{QUIET}")));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match global.log_format {
         LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),

@@ -21,9 +21,11 @@ use tempfile::TempDir;
 use tests::node::{cli, keys};
 use tests::{Node, eventually};
 
-/// The names of an object's fields.
+/// The names of an object's fields, sorted.
 fn fields(value: &Value) -> Vec<&str> {
-    value.as_object().map(|o| o.keys().map(String::as_str).collect()).unwrap_or_default()
+    let mut names: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names
 }
 
 fn has_fields(value: &Value, names: &[&str]) {

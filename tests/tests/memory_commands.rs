@@ -43,8 +43,11 @@ fn texts(found: &[Value]) -> Vec<&str> {
     found.iter().map(|one| one["text"].as_str().unwrap()).collect()
 }
 
+/// The names of an object's fields, sorted.
 fn fields(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Same contents, same word.

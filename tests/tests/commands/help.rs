@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::node::cli;
 
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 39] = [
     &[],
     &["run"],
     &["init"],
@@ -29,6 +29,8 @@ const COMMANDS: [&[&str]; 37] = [
     &["memory", "forget"],
     &["memory", "reindex"],
     &["memory", "stats"],
+    &["memory", "consolidate"],
+    &["memory", "prune"],
     &["memory", "share"],
     &["memory", "page"],
     &["memory", "page", "list"],
