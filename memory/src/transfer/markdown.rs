@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn long_sections_are_cut_between_paragraphs_and_nothing_is_lost() {
         let paragraph = "wave ".repeat(150);
-        let text = format!("# Sea\n\n{}", vec![paragraph.trim(); 6].join("\n\n"));
+        let text = format!("# Sea\n\n{}", [paragraph.trim(); 6].join("\n\n"));
         let all = pieces(&text);
         assert_eq!(all.len(), 3);
         assert!(all.iter().all(|p| p.starts_with("Sea\n\n") && length(p) <= MAX_PIECE));

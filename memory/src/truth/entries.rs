@@ -255,10 +255,8 @@ impl Truth {
 
     /// Ids, shards and authors of what a selector means.
     pub(super) fn select(&self, selector: &Selector) -> Result<Vec<Selected>, TruthError> {
-        let columns = "SELECT id, document, author FROM entries";
-        let read = |row: &Row<'_>| {
-            Ok(Selected { id: EntryId::from_bytes(row.get(0)?), document: row.get(1)?, author: row.get(2)? })
-        };
+        let columns = "SELECT id, document FROM entries";
+        let read = |row: &Row<'_>| Ok(Selected { id: EntryId::from_bytes(row.get(0)?), document: row.get(1)? });
         let all = |sql: &str, value: &dyn rusqlite::ToSql| -> Result<Vec<Selected>, TruthError> {
             let mut found = self.connection.prepare_cached(&format!("{columns} WHERE {sql}"))?;
             let rows = found.query_map([value], read)?;
@@ -296,5 +294,4 @@ impl Truth {
 pub(super) struct Selected {
     pub id: EntryId,
     pub document: i64,
-    pub author: [u8; 32],
 }

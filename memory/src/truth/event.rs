@@ -2,7 +2,7 @@
 
 use nips::memory::{ActorId, Change, DocumentId, Space};
 use nostr::secp256k1::schnorr::Signature;
-use nostr::{Event, EventBuilder, EventId, PublicKey, Timestamp};
+use nostr::{Event, EventBuilder, PublicKey, Timestamp};
 use rusqlite::Row;
 
 use super::{Seal, TruthError};
@@ -10,7 +10,6 @@ use super::{Seal, TruthError};
 /// One row of `changes`, opened.
 pub(super) struct Stored {
     pub number: i64,
-    pub id: EventId,
     pub document: DocumentId,
     pub actor: ActorId,
     pub seq: u64,
@@ -39,7 +38,6 @@ impl Stored {
         let frame = seal.open(&id, &sealed).ok_or_else(|| damaged("a change"))?;
         Ok(Self {
             number: row.get(0)?,
-            id: EventId::from_byte_array(id),
             document: name.parse()?,
             actor: actor_of(actor)?,
             seq: u64::try_from(seq).map_err(|_| damaged("a sequence number"))?,

@@ -190,7 +190,7 @@ impl Truth {
         let mut check = Check { documents: 0, entries: 0, incomplete: 0 };
         for (number, name) in all {
             let id: DocumentId = name.parse()?;
-            let mut document = self.load(number, &id)?;
+            let document = self.load(number, &id)?;
             let is_whole = document.get_missing_deps(&[]).is_empty();
             check.documents += 1;
             check.incomplete += usize::from(!is_whole);

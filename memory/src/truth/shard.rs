@@ -93,8 +93,6 @@ pub(crate) enum BadChange {
     Bounds,
     #[error("the entry is of another space")]
     Space,
-    #[error("the entry is of an author for whom this writer does not speak")]
-    Author,
 }
 
 /// Opens the bytes of a change and holds them against what its event says.

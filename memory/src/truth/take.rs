@@ -57,7 +57,6 @@ pub enum Refusal {
 impl From<BadChange> for Refusal {
     fn from(bad: BadChange) -> Self {
         match bad {
-            BadChange::Author => Self::Author,
             BadChange::Bytes | BadChange::Name | BadChange::Shape | BadChange::Bounds | BadChange::Space => {
                 Self::Malformed
             }

@@ -427,7 +427,7 @@ fn what_is_forgotten_does_not_come_back_and_the_rest_stays() {
     sync(&mut a, &mut b);
     sync(&mut a, &mut b);
     let rest: BTreeSet<String> = ["kept by a", "kept by b", "written in between"].map(str::to_owned).into();
-    assert_eq!((a.texts(), b.texts()), (rest.clone(), rest.clone()));
+    assert_eq!((a.texts(), b.texts()), (rest.clone(), rest));
     let again = b.take(&old);
     assert!(again.iter().all(|o| *o != Outcome::New), "{again:?}");
     // Neither an import by id, nor one of the same words.
