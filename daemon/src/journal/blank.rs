@@ -107,7 +107,9 @@ fn blank_in(value: &mut Value, texts: &BTreeSet<String>) -> bool {
             for (key, value) in fields {
                 is_blanked |= match value {
                     Value::String(text) => FREE_TEXT.contains(&key.as_str()) && blank_one(text, texts),
-                    other => blank_in(other, texts),
+                    other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                        blank_in(other, texts)
+                    }
                 };
             }
             is_blanked
@@ -118,7 +120,9 @@ fn blank_in(value: &mut Value, texts: &BTreeSet<String>) -> bool {
                 is_blanked |= match item {
                     // The first is the name of a tag or of a parameter.
                     Value::String(text) => at > 0 && blank_one(text, texts),
-                    other => blank_in(other, texts),
+                    other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                        blank_in(other, texts)
+                    }
                 };
             }
             is_blanked

@@ -51,7 +51,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn bad(&mut self, at: usize, why: impl ToString) {
+    fn bad(&mut self, at: usize, why: &dyn std::fmt::Display) {
         self.bad += 1;
         if self.named.len() < NAMED {
             self.named.push((at, why.to_string()));
@@ -63,7 +63,7 @@ impl Taken {
             Outcome::New => self.added += 1,
             Outcome::Known => self.known += 1,
             Outcome::Refused(Refusal::Forgotten) => self.forgotten += 1,
-            Outcome::Refused(other) => self.bad(at, other),
+            Outcome::Refused(other) => self.bad(at, &other),
         }
     }
 }
@@ -87,7 +87,7 @@ async fn import(
             Ok(None) => {}
             Ok(Some(Item::Entry(draft))) => drafts.push((at, *draft)),
             Ok(Some(Item::Event(event))) => events.push((at, *event)),
-            Err(bad) => taken.bad(at, bad),
+            Err(bad) => taken.bad(at, &bad),
         }
     }
     let memory = &shared.tools.memory;
@@ -119,7 +119,7 @@ async fn add(memory: &Memory, drafts: Vec<(usize, Draft)>, taken: &mut Taken) ->
             for (at, draft) in drafts {
                 match memory.add_all(vec![draft]).await {
                     Ok(outcomes) => outcomes.into_iter().for_each(|outcome| count(taken, outcome)),
-                    Err(MemoryError::Truth(TruthError::Entry(why))) => taken.bad(at, why),
+                    Err(MemoryError::Truth(TruthError::Entry(why))) => taken.bad(at, &why),
                     Err(error) => return Err(error),
                 }
             }
