@@ -191,7 +191,7 @@ async fn what_is_old_is_condensed_and_what_nobody_misses_is_pruned() {
     assert_eq!(done, would);
     assert_eq!(done[0].originals.len(), 6);
     assert_eq!(memory.stats().await.unwrap().entries, 10, "the originals stay");
-    let recalled = memory.search(&Query::new("heating plumber"), Audience::Owner).await.unwrap();
+    let recalled = memory.search(&Query { limit: 1, ..Query::new("heating plumber") }, Audience::Owner).await.unwrap();
     assert!(recalled.iter().all(|r| !done[0].originals.contains(&r.entry.id)), "but are not recalled");
     assert_eq!(recalled[0].entry.id, done[0].id);
     assert!(memory.consolidate(Consolidation::default(), None, false).await.unwrap().is_empty(), "once is enough");
