@@ -26,6 +26,8 @@ const ROW_ID: &str = "_rowid";
 const SCORE: &str = "_score";
 /// Up to so many rows are looked up one by one, at some 50 µs each; for more, all ids are read.
 const LEARNT_ONE_BY_ONE: usize = 200;
+/// A search whose rows were moved while it ran is made again, so many times: compactions are seconds apart, searches milliseconds long.
+const MOVED_AWAY_TRIES: u32 = 5;
 /// LanceDB's own defaults are 6 GiB and 1 GiB. The full-text index of 100,000 entries takes some 20 MB.
 const INDEX_CACHE_BYTES: usize = 64 << 20;
 const METADATA_CACHE_BYTES: usize = 16 << 20;
@@ -165,6 +167,25 @@ impl Store {
 
     /// The best rows by BM25, best first. The caller is [`Store::reading`].
     pub(super) async fn search(&self, words: &str, limit: usize) -> Result<Vec<(EntryId, f32)>, IndexError> {
+        let mut tries = 0;
+        loop {
+            let rows = self.best_rows(words, limit).await?;
+            tries += 1;
+            // A row without an entry was moved (by a compaction) or deleted since the search began: the next search sees it where it is.
+            let ids = match self.whose(&rows).await {
+                Err(_) if tries < MOVED_AWAY_TRIES => continue,
+                ids => ids?,
+            };
+            let mut hits: Vec<(EntryId, f32)> =
+                rows.iter().zip(&ids).filter_map(|((_, score), id)| Some(((*id)?, *score))).collect();
+            if hits.len() == rows.len() || tries == MOVED_AWAY_TRIES {
+                hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                return Ok(hits);
+            }
+        }
+    }
+
+    async fn best_rows(&self, words: &str, limit: usize) -> Result<Vec<(u64, f32)>, IndexError> {
         let question = FullTextSearchQuery::new(words.to_owned());
         let query = self.table.query().full_text_search(question).select(Select::columns(&[SCORE])).with_row_id();
         let found = query.limit(limit).execute().await.map_err(text)?;
@@ -175,6 +196,11 @@ impl Store {
             let scores: &Float32Array = columns::column(batch, SCORE).map_err(|error| text(error.into()))?;
             rows.extend(at.iter().zip(scores).filter_map(|(at, score)| Some((at?, score?))));
         }
+        Ok(rows)
+    }
+
+    /// The entries at these rows; none where a row is no longer there.
+    async fn whose(&self, rows: &[(u64, f32)]) -> Result<Vec<Option<EntryId>>, IndexError> {
         let mut ids: Vec<Option<EntryId>> = {
             let known = self.addresses();
             rows.iter().map(|(at, _)| known.get(at).copied()).collect()
@@ -186,10 +212,7 @@ impl Store {
                 *id = id.or_else(|| found.get(at).copied());
             }
         }
-        let mut hits: Vec<(EntryId, f32)> =
-            rows.iter().zip(ids).filter_map(|((_, score), id)| Some((id?, *score))).collect();
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Ok(hits)
+        Ok(ids)
     }
 
     /// Rows that the full-text index does not hold yet.

@@ -1,7 +1,7 @@
 //! Changes and documents in the database.
 
 use automerge::{AutoCommit, ChangeHash};
-use nips::memory::{ActorId, Change, DocumentId};
+use nips::memory::{ActorId, Change, DocumentId, EntryId};
 use nostr::secp256k1::schnorr::Signature;
 use nostr::{Event, EventId, Timestamp};
 use rusqlite::{OptionalExtension, params};
@@ -31,6 +31,8 @@ pub(super) struct Kept<'a> {
     pub signature: &'a Signature,
     pub frame: &'a [u8],
     pub state: i64,
+    /// The entry that a change of a shard puts.
+    pub entry: Option<EntryId>,
 }
 
 pub(super) fn int(value: u64) -> i64 {
@@ -83,8 +85,8 @@ impl Truth {
         let sealed = self.seal.close(kept.id.as_bytes(), kept.frame);
         self.connection
             .prepare_cached(
-                "INSERT INTO changes(id, document, actor, seq, hash, created_at, signature, frame, state)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO changes(id, document, actor, seq, hash, created_at, signature, frame, state, entry)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 kept.id.as_bytes(),
@@ -96,12 +98,20 @@ impl Truth {
                 kept.signature.as_ref(),
                 sealed,
                 kept.state,
+                kept.entry.as_ref().map(EntryId::as_bytes),
             ])?;
         Ok(self.connection.last_insert_rowid())
     }
 
     /// Signs and keeps a change of our own.
-    pub(super) fn keep_own(&self, id: &DocumentId, number: i64, made: &Made, now: u64) -> Result<i64, TruthError> {
+    pub(super) fn keep_own(
+        &self,
+        id: &DocumentId,
+        number: i64,
+        made: &Made,
+        entry: Option<EntryId>,
+        now: u64,
+    ) -> Result<i64, TruthError> {
         let event = Change::to_event(id, &self.actor, made.seq, &made.hash, &made.frame)
             .custom_created_at(Timestamp::from(now))
             .sign_with_keys(&self.install)
@@ -116,6 +126,7 @@ impl Truth {
             signature: &event.sig,
             frame: &made.frame,
             state: COUNTS,
+            entry,
         })
     }
 

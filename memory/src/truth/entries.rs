@@ -1,5 +1,6 @@
 //! Entries: what counts of the shards, one row each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nips::memory::{EntryId, Space};
@@ -136,11 +137,11 @@ impl Reader {
     }
 
     /// How often and when (seconds) each entry was recalled here.
-    pub fn recalls(&self) -> Result<std::collections::BTreeMap<EntryId, (u64, u64)>, TruthError> {
+    pub fn recalls(&self) -> Result<BTreeMap<EntryId, (u64, u64)>, TruthError> {
         let mut found = self.connection.prepare_cached("SELECT id, times, last FROM recalls")?;
         let rows = found
             .query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
-        let mut all = std::collections::BTreeMap::new();
+        let mut all = BTreeMap::new();
         for row in rows {
             let (id, times, last) = row?;
             let number = |n: i64| u64::try_from(n).unwrap_or(0);
@@ -204,7 +205,7 @@ impl Truth {
         let (id, number) = (shard.id.clone(), shard.number);
         let made = shard.put(entry)?;
         let whole = shard.worth_saving(usize::try_from(SNAPSHOT_AFTER).unwrap_or(usize::MAX));
-        let change = self.keep_own(&id, number, &made, now)?;
+        let change = self.keep_own(&id, number, &made, Some(entry.id), now)?;
         if let Some(bytes) = whole {
             self.save_snapshot(number, &id, &bytes)?;
         }
@@ -253,19 +254,21 @@ impl Truth {
         Ok(())
     }
 
-    /// Ids, shards and authors of what a selector means.
-    pub(super) fn select(&self, selector: &Selector) -> Result<Vec<Selected>, TruthError> {
-        let columns = "SELECT id, document FROM entries";
-        let read = |row: &Row<'_>| Ok(Selected { id: EntryId::from_bytes(row.get(0)?), document: row.get(1)? });
-        let all = |sql: &str, value: &dyn rusqlite::ToSql| -> Result<Vec<Selected>, TruthError> {
-            let mut found = self.connection.prepare_cached(&format!("{columns} WHERE {sql}"))?;
-            let rows = found.query_map([value], read)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+    /// What a selector means: ids and their spaces.
+    pub(super) fn select(&self, selector: &Selector) -> Result<BTreeMap<EntryId, Space>, TruthError> {
+        let all = |sql: &str, value: &dyn rusqlite::ToSql| -> Result<BTreeMap<EntryId, Space>, TruthError> {
+            let mut found = self.connection.prepare_cached(&format!("SELECT id, space FROM entries WHERE {sql}"))?;
+            let mut rows = found.query([value])?;
+            let mut all = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                all.insert(EntryId::from_bytes(row.get(0)?), row.get::<_, String>(1)?.parse()?);
+            }
+            Ok(all)
         };
         match selector {
             Selector::Id(id) => all("id = ?1", &id.as_bytes()),
             Selector::Ids(ids) => {
-                let mut found = Vec::new();
+                let mut found = BTreeMap::new();
                 for id in ids {
                     found.extend(all("id = ?1", &id.as_bytes())?);
                 }
@@ -288,10 +291,4 @@ impl Truth {
         let mut found = self.connection.prepare_cached("SELECT id FROM entries WHERE mark = ?1 LIMIT 1")?;
         Ok(found.query_row([mark], |row| row.get::<_, [u8; 16]>(0)).optional()?.map(EntryId::from_bytes))
     }
-}
-
-/// What is known of a selected entry without opening it.
-pub(super) struct Selected {
-    pub id: EntryId,
-    pub document: i64,
 }

@@ -8,8 +8,9 @@ use nostr::{Event, PublicKey, Timestamp};
 use rusqlite::params;
 
 use super::changes::int;
-use super::entries::{Selected, Selector};
-use super::{Changed, Truth, TruthError};
+use super::copies::Uncopied;
+use super::entries::Selector;
+use super::{Truth, TruthError};
 use crate::entry::Entry;
 
 /// What was forgotten.
@@ -38,31 +39,45 @@ impl Truth {
                 Selector::Author(_) | Selector::Person(_) | Selector::Space(_) => "entry of that kind".to_owned(),
             }));
         }
-        self.bury(&selected, pages, now)
+        self.bury(selected, pages, now)
     }
 
     /// Forgets a page: its changes are destroyed, and the name begins anew in the next generation.
     pub fn forget_page(&mut self, id: &DocumentId, now: u64) -> Result<Forgotten, TruthError> {
-        self.bury(&[], vec![id.clone()], now)
+        self.bury(BTreeMap::new(), vec![id.clone()], now)
     }
 
-    fn bury(&mut self, selected: &[Selected], pages: Vec<DocumentId>, now: u64) -> Result<Forgotten, TruthError> {
-        let ids: BTreeSet<EntryId> = selected.iter().map(|s| s.id).collect();
-        let documents: BTreeSet<i64> = selected.iter().map(|s| s.document).collect();
+    fn bury(
+        &mut self,
+        ids: BTreeMap<EntryId, Space>,
+        pages: Vec<DocumentId>,
+        now: u64,
+    ) -> Result<Forgotten, TruthError> {
         let mut by_space: BTreeMap<Space, Tombstone> = BTreeMap::new();
-        for document in &documents {
-            let id = self.name(*document)?;
-            tombstone(&mut by_space, id.space()).retired.insert(id);
-        }
-        for one in selected {
-            let id = self.name(one.document)?;
-            tombstone(&mut by_space, id.space()).entries.insert(one.id);
+        for (id, space) in &ids {
+            tombstone(&mut by_space, space).entries.insert(*id);
+            for copy in self.copies(id)? {
+                let document = self.name(copy.document)?;
+                let tombstone = tombstone(&mut by_space, document.space());
+                tombstone.entries.insert(*id);
+                tombstone.retired.insert(document);
+            }
         }
         for page in &pages {
             tombstone(&mut by_space, page.space()).retired.insert(page.clone());
         }
-        self.remember_marks(&ids)?;
-        let survivors = self.survivors(&documents, &ids)?;
+        let moved = self.replace(by_space, now)? + self.mend_own(now)?;
+        Ok(Forgotten { entries: ids.into_keys().collect(), pages, moved })
+    }
+
+    /// Signs and applies tombstones; what was in the retired shards and lies nowhere else is written anew. Returns how many were.
+    fn replace(&mut self, by_space: BTreeMap<Space, Tombstone>, now: u64) -> Result<usize, TruthError> {
+        let mut inside = Vec::new();
+        for document in by_space.values().flat_map(|tombstone| &tombstone.retired) {
+            if let Some(number) = self.known_number(document)? {
+                inside.extend(self.entries_of(number)?);
+            }
+        }
         // Retired first: the survivors must go to other documents.
         for tombstone in by_space.into_values().flat_map(Tombstone::split) {
             let event = tombstone
@@ -72,23 +87,29 @@ impl Truth {
                 .map_err(TruthError::Sign)?;
             self.apply_tombstone(&event, &tombstone)?;
         }
-        for entry in &survivors {
-            self.write(entry, now)?;
-        }
-        Ok(Forgotten { entries: ids, pages, moved: survivors.len() })
-    }
-
-    /// The entries of `documents` that stay.
-    fn survivors(&self, documents: &BTreeSet<i64>, gone: &BTreeSet<EntryId>) -> Result<Vec<Entry>, TruthError> {
-        let mut all = Vec::new();
-        for document in documents {
-            for id in self.ids_in(*document)? {
-                if !gone.contains(&id) {
-                    all.extend(self.entry(&id)?);
-                }
+        let mut moved = 0;
+        for id in inside {
+            // What was forgotten has no row; what lies in another shard too is there already.
+            if !self.has_copy(&id)?
+                && let Some(entry) = self.entry(&id)?
+            {
+                self.write(&entry, now)?;
+                moved += 1;
             }
         }
-        Ok(all)
+        Ok(moved)
+    }
+
+    /// Retires the shards of this node that lack a change, and writes what is left of them anew.
+    pub(super) fn mend_own(&mut self, now: u64) -> Result<usize, TruthError> {
+        let mut by_space = BTreeMap::new();
+        for number in std::mem::take(&mut self.gapped) {
+            if !self.is_retired(number)? {
+                let document = self.name(number)?;
+                tombstone(&mut by_space, document.space()).retired.insert(document);
+            }
+        }
+        self.replace(by_space, now)
     }
 
     pub(super) fn ids_in(&self, document: i64) -> Result<Vec<EntryId>, TruthError> {
@@ -98,13 +119,10 @@ impl Truth {
     }
 
     /// An import of the same words later is refused also where it brings no ids.
-    fn remember_marks(&self, ids: &BTreeSet<EntryId>) -> Result<(), TruthError> {
-        let mut keep = self
-            .connection
-            .prepare_cached("INSERT OR IGNORE INTO forgotten_marks(mark) SELECT mark FROM entries WHERE id = ?1")?;
-        for id in ids {
-            keep.execute([id.as_bytes()])?;
-        }
+    pub(super) fn remember_mark(&self, entry: &Entry) -> Result<(), TruthError> {
+        self.connection
+            .prepare_cached("INSERT OR IGNORE INTO forgotten_marks(mark) VALUES(?1)")?
+            .execute([self.mark(entry)])?;
         Ok(())
     }
 
@@ -125,11 +143,7 @@ impl Truth {
             self.connection
                 .prepare_cached("INSERT OR IGNORE INTO forgotten(id, signer) VALUES(?1, ?2)")?
                 .execute(params![id.as_bytes(), event.pubkey.to_bytes()])?;
-            let author = self.entry(id)?.map(|entry| entry.author);
-            if author.is_some_and(|author| self.may_forget(&event.pubkey, &author)) {
-                self.remember_marks(&BTreeSet::from([*id]))?;
-                self.remove_entry(id)?;
-            }
+            self.forget_copies(id, &event.pubkey)?;
         }
         for document in &tombstone.retired {
             if self.may_retire(&event.pubkey, document) {
@@ -158,11 +172,16 @@ impl Truth {
     /// Destroys what is kept of a document. Entries that were not forgotten stay until their new change comes.
     fn retire(&mut self, id: &DocumentId) -> Result<(), TruthError> {
         let number = self.number(id)?;
+        let inside = self.entries_of(number)?;
         self.connection.execute("UPDATE documents SET retired = 1 WHERE number = ?1", [number])?;
         self.connection.execute("DELETE FROM changes WHERE document = ?1", [number])?;
         self.connection.execute("DELETE FROM snapshots WHERE document = ?1", [number])?;
         self.pages.remove(number);
         self.open.retain(|_, shard| shard.number != number);
+        self.gapped.remove(&number);
+        for id in inside {
+            self.recount(&id, Uncopied::Waits)?;
+        }
         Ok(())
     }
 
@@ -185,14 +204,6 @@ impl Truth {
             }
         }
         Ok(rescued)
-    }
-
-    pub(super) fn remove_entry(&mut self, id: &EntryId) -> Result<(), TruthError> {
-        self.connection.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id.as_bytes()])?;
-        self.connection.prepare_cached("DELETE FROM recalls WHERE id = ?1")?.execute([id.as_bytes()])?;
-        self.connection.prepare_cached("INSERT OR IGNORE INTO erasures(id) VALUES(?1)")?.execute([id.as_bytes()])?;
-        self.changed.push(Changed::Remove(*id));
-        Ok(())
     }
 
     /// True when somebody who may has forgotten this entry of `author`.

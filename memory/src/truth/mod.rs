@@ -12,6 +12,7 @@
 //! in whatever order they come. A page's change counts when all that it depends on is there.
 
 mod changes;
+mod copies;
 mod entries;
 mod event;
 mod files;
@@ -30,7 +31,7 @@ mod take;
 mod tests;
 mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,6 +185,8 @@ pub(crate) struct Truth {
     pages: pages::Cache,
     /// What the index has to learn of the work that is being done.
     changed: Vec<Changed>,
+    /// Shards of this node that lack a change since a tombstone destroyed it; they are written anew before the work is done.
+    gapped: BTreeSet<i64>,
     /// What is taken over from a damaged store was taken before: only its signature counts.
     is_salvaging: bool,
 }
@@ -204,6 +207,7 @@ impl Truth {
             open: BTreeMap::new(),
             pages: pages::Cache::default(),
             changed: Vec::new(),
+            gapped: BTreeSet::new(),
             is_salvaging: false,
         };
         let salvage = match salvage {
@@ -233,6 +237,7 @@ impl Truth {
         self.open.clear();
         self.pages = pages::Cache::default();
         self.changed.clear();
+        self.gapped.clear();
     }
 
     /// Runs `work`; what it did is undone when it fails, and nothing of it stays in what is kept of documents.
@@ -246,6 +251,7 @@ impl Truth {
             }
             Err(error) => {
                 self.changed.truncate(before);
+                self.gapped.clear();
                 self.open.clear();
                 self.pages = pages::Cache::default();
                 if !self.connection.is_autocommit() {
@@ -290,10 +296,10 @@ impl Truth {
     }
 
     /// The spaces that were shared with a person.
-    pub fn shared_with(&self, person: &PublicKey) -> Result<std::collections::BTreeSet<Space>, TruthError> {
+    pub fn shared_with(&self, person: &PublicKey) -> Result<BTreeSet<Space>, TruthError> {
         let mut found = self.connection.prepare_cached("SELECT space FROM shares WHERE person = ?1")?;
         let rows = found.query_map([person.to_bytes()], |row| row.get::<_, String>(0))?;
-        let mut all = std::collections::BTreeSet::new();
+        let mut all = BTreeSet::new();
         for name in rows {
             all.insert(name?.parse()?);
         }

@@ -74,7 +74,7 @@ impl Truth {
         }
         if is_changed {
             let made = committed(&mut document, now, &id)?;
-            self.keep_own(&id, number, &made, now)?;
+            self.keep_own(&id, number, &made, None, now)?;
             self.compact(number, &id)?;
         }
         let page = page::read(&document, space, name);

@@ -53,11 +53,31 @@ fn try_open(path: &Path, seal: &Seal) -> Result<Connection, TruthError> {
     if verdict != "ok" {
         return Err(failed(corrupt(&verdict)));
     }
-    if let Some(backup) = schema::migrate(&connection, path)? {
-        tracing::info!(backup = %backup.display(), "the memory was brought to a newer schema; the older one is kept");
+    let fill = |connection: &Connection| {
+        check_key(connection, seal, path)?;
+        name_entries(connection, seal)
+    };
+    if let Some(upgraded) = schema::migrate(&connection, path, fill)? {
+        tracing::info!(backup = %upgraded.backup.display(), "the memory was brought to a newer schema; the older one is kept");
     }
     check_key(&connection, seal, path)?;
     Ok(connection)
+}
+
+/// Notes which entry each change of a shard puts (schema 2).
+fn name_entries(connection: &Connection, seal: &Seal) -> Result<(), TruthError> {
+    let mut found = connection.prepare(&format!(
+        "SELECT {COLUMNS} FROM changes c JOIN documents d ON d.number = c.document WHERE d.name LIKE '%/shard/%'"
+    ))?;
+    let mut note = connection.prepare("UPDATE changes SET entry = ?2 WHERE number = ?1")?;
+    let mut rows = found.query([])?;
+    while let Some(row) = rows.next()? {
+        let stored = Stored::read(row, seal)?;
+        if let Some(entry) = super::entry_in(&stored.change()?, stored.document.space()) {
+            note.execute(params![stored.number, entry.id.as_bytes()])?;
+        }
+    }
+    Ok(())
 }
 
 fn corrupt(why: &str) -> rusqlite::Error {

@@ -40,13 +40,27 @@ CREATE INDEX entries_person ON entries(person) WHERE person IS NOT NULL;
 CREATE TABLE snapshots(document INTEGER PRIMARY KEY, upto INTEGER NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL);
 ";
 
-/// Schema 2: how often and when an entry was recalled here; never synced.
+/// Schema 2: how often and when an entry was recalled here, never synced; and which entry a change puts, for an entry that was moved may
+/// lie in several documents.
 const TABLES_2: &str = "
+ALTER TABLE changes ADD COLUMN entry BLOB;
+CREATE INDEX changes_entry ON changes(entry) WHERE entry IS NOT NULL;
 CREATE TABLE recalls(id BLOB PRIMARY KEY NOT NULL, times INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first, under the name that is returned.
-pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, TruthError> {
+/// An older file that was brought to [`VERSION`].
+pub(super) struct Upgraded {
+    /// The copy that was made before.
+    pub backup: PathBuf,
+}
+
+/// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first. `fill` makes what newer columns hold of what
+/// was there, in the same transaction.
+pub(super) fn migrate(
+    connection: &Connection,
+    path: &Path,
+    fill: impl FnOnce(&Connection) -> Result<(), TruthError>,
+) -> Result<Option<Upgraded>, TruthError> {
     let failed = |source| TruthError::Database { doing: "to make its tables", source };
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     let steps = match found {
@@ -55,9 +69,11 @@ pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<Option<Pat
         1 => TABLES_2.to_owned(),
         newer => return Err(TruthError::Newer { found: newer, path: path.to_owned() }),
     };
-    let backup = if found == 0 { None } else { Some(back_up(connection, path, found)?) };
-    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {VERSION}; COMMIT")).map_err(failed)?;
-    Ok(backup)
+    let upgraded = if found == 0 { None } else { Some(Upgraded { backup: back_up(connection, path, found)? }) };
+    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {VERSION};")).map_err(failed)?;
+    let filled = if upgraded.is_some() { fill(connection) } else { Ok(()) };
+    connection.execute_batch(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).map_err(failed)?;
+    filled.map(|()| upgraded)
 }
 
 /// Copies the whole store (also what still lies in the WAL) to `….schema-<n>.bak`, readable by its owner alone.

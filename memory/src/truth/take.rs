@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use automerge::ChangeHash;
-use nips::memory::{ActorId, Change, DocumentId, Message, Space, Tombstone};
+use nips::memory::{ActorId, Change, DocumentId, EntryId, Message, Space, Tombstone};
 use nostr::{Event, EventId, PublicKey};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::changes::{COUNTS, EXCLUDED, Kept, WAITS, int};
+use super::copies::Uncopied;
 use super::shard::{BadChange, entry_of, parsed};
-use super::{Changed, Truth, TruthError, guard, page};
+use super::{Truth, TruthError, guard, page};
 
 /// Changes of one page that may wait for what they depend on; more are refused and asked for again at the next sync.
 const MAX_WAITING: i64 = 1_000;
@@ -79,6 +80,7 @@ impl Truth {
             outcomes[at] = self.take_one(event, message, now)?;
         }
         if events.iter().any(|(_, message)| matches!(message, Message::Tombstone(_))) {
+            self.mend_own(now)?;
             self.rescue_own(now)?;
         }
         Ok(outcomes)
@@ -123,14 +125,24 @@ impl Truth {
         if self.is_retired(number)? {
             return Ok(Err(Refusal::Forgotten));
         }
+        let brought = match &change.document {
+            DocumentId::Shard { space, .. } => entry_of(&opened, space).ok(),
+            DocumentId::Page { .. } | DocumentId::Forgotten { .. } => None,
+        };
+        if let Some(entry) = &brought
+            && self.is_forgotten(&entry.id, &entry.author)?
+        {
+            return Ok(Err(Refusal::Forgotten));
+        }
+        let brought = brought.map(|entry| entry.id);
         if self.is_other(number, change)? {
-            self.quarantine(event, change, number, now)?;
+            self.quarantine(event, change, number, brought, now)?;
             return Ok(Ok(()));
         }
         if let Some(seq) = self.excluded_from(number, &change.actor)?
             && change.seq >= seq
         {
-            self.keep_taken(event, change, number, EXCLUDED)?;
+            self.keep_taken(event, change, number, EXCLUDED, brought)?;
             return Ok(Ok(()));
         }
         match &change.document {
@@ -157,29 +169,22 @@ impl Truth {
         if !speaks {
             return Ok(Err(Refusal::Author));
         }
-        if self.is_forgotten(&entry.id, &entry.author)? {
-            return Ok(Err(Refusal::Forgotten));
-        }
         if change.seq > u64::try_from(MAX_SHARD_CHANGES).unwrap_or(u64::MAX) {
             return Ok(Err(Refusal::Full));
         }
-        let kept = self.keep_taken(event, change, number, COUNTS)?;
-        if self.wins(&entry.id, &event.id)? {
-            self.put_entry(&entry, kept, number)?;
-        }
+        self.keep_taken(event, change, number, COUNTS, Some(entry.id))?;
+        self.recount(&entry.id, Uncopied::Waits)?;
         Ok(Ok(()))
     }
 
-    /// Of two changes that put entries of one id, that with the lower event id counts, on every node; one in a retired document never.
-    fn wins(&self, id: &nips::memory::EntryId, event: &EventId) -> Result<bool, TruthError> {
-        let mut found = self
-            .connection
-            .prepare_cached("SELECT c.id FROM entries e JOIN changes c ON c.number = e.change WHERE e.id = ?1")?;
-        let other: Option<[u8; 32]> = found.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
-        Ok(other.is_none_or(|other| *event.as_bytes() < other))
-    }
-
-    fn keep_taken(&mut self, event: &Event, change: &Change, number: i64, state: i64) -> Result<i64, TruthError> {
+    fn keep_taken(
+        &mut self,
+        event: &Event,
+        change: &Change,
+        number: i64,
+        state: i64,
+        entry: Option<EntryId>,
+    ) -> Result<i64, TruthError> {
         // The frame as it came: the event is made again from it.
         let frame = frame_of(event)?;
         self.keep(&Kept {
@@ -192,6 +197,7 @@ impl Truth {
             signature: &event.sig,
             frame: &frame,
             state,
+            entry,
         })
     }
 
@@ -218,14 +224,14 @@ impl Truth {
             if waiting >= MAX_WAITING {
                 return Ok(Err(Refusal::Full));
             }
-            self.keep_taken(event, change, number, WAITS)?;
+            self.keep_taken(event, change, number, WAITS, None)?;
             return Ok(Ok(()));
         }
         if let Err(unfit) = guard::apply_next(&mut document, opened.clone()) {
             tracing::warn!(install = %event.pubkey, document = %change.document, %unfit, "a signed change that automerge cannot take");
             return Ok(Err(Refusal::Malformed));
         }
-        self.keep_taken(event, change, number, COUNTS)?;
+        self.keep_taken(event, change, number, COUNTS, None)?;
         if waiting > 0 {
             self.wake(number, &change.document, &mut document)?;
         }
@@ -281,13 +287,20 @@ impl Truth {
 
     /// Keeps the second change of an (actor, sequence): both are the proof. From that number on nothing of the actor counts in the
     /// document, here and on every node that has both.
-    fn quarantine(&mut self, event: &Event, change: &Change, number: i64, now: u64) -> Result<(), TruthError> {
+    fn quarantine(
+        &mut self,
+        event: &Event,
+        change: &Change,
+        number: i64,
+        brought: Option<EntryId>,
+        now: u64,
+    ) -> Result<(), TruthError> {
         let first: [u8; 32] = self.connection.query_row(
             "SELECT id FROM changes WHERE document = ?1 AND actor = ?2 AND seq = ?3 LIMIT 1",
             params![number, change.actor.as_bytes(), int(change.seq)],
             |row| row.get(0),
         )?;
-        self.keep_taken(event, change, number, EXCLUDED)?;
+        self.keep_taken(event, change, number, EXCLUDED, brought)?;
         self.connection.execute(
             "INSERT OR IGNORE INTO quarantine(install, document, actor, seq, first, second, at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
@@ -314,15 +327,14 @@ impl Truth {
         self.open.retain(|_, shard| shard.number != number);
         let place = params![number, actor.as_bytes(), int(seq)];
         let mut found = self.connection.prepare(
-            "SELECT e.id FROM entries e JOIN changes c ON c.number = e.change WHERE c.document = ?1 AND c.actor = ?2 AND c.seq >= ?3",
+            "SELECT DISTINCT entry FROM changes WHERE document = ?1 AND actor = ?2 AND seq >= ?3 AND entry IS NOT NULL",
         )?;
         let ids: BTreeSet<[u8; 16]> = found.query_map(place, |row| row.get(0))?.collect::<Result<_, _>>()?;
         drop(found);
         self.connection
             .execute("UPDATE changes SET state = 2 WHERE document = ?1 AND actor = ?2 AND seq >= ?3", place)?;
         for id in ids {
-            self.connection.execute("DELETE FROM entries WHERE id = ?1", [id])?;
-            self.changed.push(Changed::Remove(nips::memory::EntryId::from_bytes(id)));
+            self.recount(&EntryId::from_bytes(id), Uncopied::Goes)?;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use crate::entry::{Draft, MAX_TEXT};
 use crate::truth::entries::Twice;
 
 mod broken;
+mod forget;
+mod older;
 mod sync;
 
 /// Everybody whom the tests named.
@@ -411,107 +413,6 @@ fn changes_that_wait_for_others_are_bounded() {
     assert_eq!(a.page("page"), b.page("page"));
 }
 
-#[test]
-fn what_is_forgotten_does_not_come_back_and_the_rest_stays() {
-    let (mut a, mut b) = (Node::new(), Node::new());
-    a.meets(&b);
-    let secret = a.add("the phrase nobody may know");
-    a.add("kept by a");
-    b.add("kept by b");
-    sync(&mut a, &mut b);
-    let old = a.events("fleet");
-    let forgotten = b.truth().forget(&Selector::Id(secret), NOW).unwrap();
-    assert_eq!((forgotten.entries.len(), forgotten.moved), (1, 1));
-    // Written meanwhile into the shard that b retired.
-    a.add("written in between");
-    sync(&mut a, &mut b);
-    sync(&mut a, &mut b);
-    let rest: BTreeSet<String> = ["kept by a", "kept by b", "written in between"].map(str::to_owned).into();
-    assert_eq!((a.texts(), b.texts()), (rest.clone(), rest));
-    let again = b.take(&old);
-    assert!(again.iter().all(|o| *o != Outcome::New), "{again:?}");
-    // Neither an import by id, nor one of the same words.
-    let by_id = Draft { id: Some(secret), ..Draft::new("the phrase nobody may know") };
-    for (node, draft) in [(&mut a, by_id.clone()), (&mut b, by_id)] {
-        assert!(matches!(node.truth().add(vec![draft], Twice::Skip, NOW), Err(TruthError::Forgotten(_))));
-        let words = Draft::new("the phrase nobody may know");
-        assert!(matches!(node.truth().add(vec![words], Twice::Skip, NOW), Err(TruthError::Forgotten(_))));
-    }
-    assert_eq!(b.truth().restore(old, NOW).unwrap().iter().filter(|o| **o == Outcome::New).count(), 0);
-    a.truth().check().unwrap();
-    b.truth().check().unwrap();
-    assert_eq!(a.heads(), b.heads());
-}
-
-#[test]
-fn an_older_copy_of_a_node_forgets_when_it_meets_the_tombstone() {
-    let (mut a, mut b) = (Node::new(), Node::new());
-    a.meets(&b);
-    a.add("the phrase");
-    sync(&mut a, &mut b);
-    let copy = a.dir.path().join("old.sqlite");
-    a.truth().back_up_to(&copy).unwrap();
-    let id = b.truth().select(&Selector::Author(a.author)).unwrap()[0].id;
-    b.truth().forget(&Selector::Id(id), NOW).unwrap();
-    a.truth = None;
-    std::fs::rename(&copy, a.path()).unwrap();
-    for beside in ["changes.sqlite-wal", "changes.sqlite-shm"] {
-        let _ = std::fs::remove_file(a.dir.path().join(beside));
-    }
-    a.open().unwrap();
-    assert_eq!(a.texts().len(), 1);
-    sync(&mut a, &mut b);
-    assert!(a.texts().is_empty() && b.texts().is_empty());
-}
-
-#[test]
-fn a_member_cannot_forget_what_others_wrote() {
-    let (mut a, mut b) = (Node::new(), Node::new());
-    a.meets(&b);
-    let id = a.add("mine");
-    sync(&mut a, &mut b);
-    let guest = Keys::generate();
-    b.known.add(guest.public_key(), guest.public_key(), false, &["fleet"]);
-    let shard = b.truth().select(&Selector::Id(id)).unwrap()[0].document;
-    let document = b.truth().name(shard).unwrap();
-    let tombstone = Tombstone { space: Space::fleet(), entries: [id].into(), retired: [document].into() };
-    let event = tombstone.to_event().sign_with_keys(&guest).unwrap();
-    b.take(&[event]);
-    assert_eq!(b.texts(), BTreeSet::from(["mine".to_owned()]));
-    assert!(b.truth().check().unwrap().entries == 1);
-}
-
-#[test]
-fn a_forgotten_page_begins_anew() {
-    let (mut a, mut b) = (Node::new(), Node::new());
-    a.meets(&b);
-    a.edit("list", &[PageEdit::Add("a secret".into())]);
-    sync(&mut a, &mut b);
-    let name = "list".parse().unwrap();
-    a.truth().forget_named(&Space::fleet(), &name, NOW).unwrap();
-    sync(&mut a, &mut b);
-    assert!(b.truth().page(&Space::fleet(), &name).unwrap().is_none());
-    b.edit("list", &[PageEdit::Add("new".into())]);
-    sync(&mut a, &mut b);
-    assert_eq!(a.page("list").items, ["new"]);
-}
-
-#[test]
-fn spaces_and_persons_are_forgotten_whole() {
-    let mut a = Node::new();
-    let person = Keys::generate().public_key();
-    a.add_draft(Draft { person: Some(person), ..Draft::new("of a person") });
-    a.add_draft(Draft { space: "garden".parse().unwrap(), ..Draft::new("of the garden") });
-    a.add("of nobody");
-    a.truth().forget(&Selector::Person(person), NOW).unwrap();
-    a.truth().forget(&Selector::Space("garden".parse().unwrap()), NOW).unwrap();
-    assert_eq!(a.texts(), BTreeSet::from(["of nobody".to_owned()]));
-    assert!(matches!(a.truth().forget(&Selector::Person(person), NOW), Err(TruthError::Missing(_))));
-    let author = a.author;
-    a.truth().forget(&Selector::Author(author), NOW).unwrap();
-    assert!(a.texts().is_empty());
-}
-
 fn damage(path: &Path, from: usize, length: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     let end = (from + length).min(bytes.len());
@@ -538,7 +439,7 @@ fn a_damaged_store_is_set_aside_and_what_can_be_read_is_taken_over() {
     assert!(salvage.kept > 150, "{salvage:?}");
     assert!(a.texts().len() > 150 && a.texts().contains("private too"));
     // What cannot be read leaves gaps, which peers fill; the rest loads.
-    assert_eq!(a.truth().check().unwrap().incomplete, usize::from(salvage.lost > 0));
+    assert_eq!(a.truth().check().unwrap().incomplete, usize::from(salvage.kept < 302));
     a.add("goes on");
     // A file that is no database at all: nothing can be read, and the node starts all the same.
     a.truth = None;

@@ -12,7 +12,7 @@ use super::change::ChangeError;
 use super::document::{DocumentId, Space};
 
 /// The most ids in one tombstone; more are several tombstones.
-const MAX_ITEMS: usize = 2_000;
+const MAX_ITEMS: usize = 1_000;
 
 /// The name of an entry: 16 random bytes, hex. It says nothing of the text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
