@@ -24,7 +24,7 @@ DENY_VERSION := 0.20.2
 PEER_VERSION := 0.8.12
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := event chunk change sync_message sync_session
+FUZZ_TARGETS := event chunk change sync_message sync_session import_line
 
 # apt-get, where there is one; elsewhere a word on what is missing. $(1): packages, $(2): why
 define install_packages

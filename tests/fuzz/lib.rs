@@ -10,6 +10,21 @@ pub mod sync;
 #[path = "../../memory/src/truth/guard.rs"]
 mod guard;
 
+/// Entries and the lines of an import, from their files likewise.
+#[path = "../../memory/src/entry.rs"]
+pub mod entry;
+#[path = "../../memory/src/transfer/line.rs"]
+pub mod line;
+#[path = "../../memory/src/transfer/markdown.rs"]
+pub mod markdown;
+
+/// What `line` asks of the truth: only exports do, and none is made here.
+mod truth {
+    pub fn entry_in(_: &nips::memory::Change, _: &nips::memory::Space) -> Option<crate::entry::Entry> {
+        None
+    }
+}
+
 use std::sync::Once;
 
 use automerge::AutoCommit;
