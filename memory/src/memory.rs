@@ -282,6 +282,12 @@ impl Memory {
         Ok(self.inner.worker.write(move |truth| truth.restore(events, now)).await?)
     }
 
+    /// The events that this node signs from now on, each after its commit, none of a private space. Who is slow misses some and
+    /// finds them by sync.
+    pub fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+        self.inner.worker.made()
+    }
+
     /// Takes events of another node: checked, kept, known already, or refused.
     ///
     /// # Errors

@@ -1,8 +1,11 @@
 //! The one thread that owns the truth. Work that waits at the same time shares one transaction and so one fsync; each piece runs in
 //! its own savepoint. Work has happened when its future resolves; what the index must learn leaves in the order of the commits.
 
+use std::sync::Arc;
+
+use nostr::Event;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::truth::{Changed, Truth, TruthError};
 
@@ -12,6 +15,8 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 256;
 /// Bundles of changes that the index may be behind; then the writer waits for it.
 const FEED: usize = 64;
+/// Signed events that one who follows may be behind: what a busy second brings. More are missed, and come by the next sync.
+const MADE: usize = 1024;
 
 type Finish = Box<dyn FnOnce(Result<(), TruthError>) + Send>;
 type Write = Box<dyn FnOnce(Result<&mut Truth, TruthError>) -> Finish + Send>;
@@ -34,6 +39,13 @@ pub(crate) enum Feed {
 pub(crate) struct Worker {
     queue: mpsc::Sender<Job>,
     feed: mpsc::Sender<Feed>,
+    made: broadcast::Sender<Arc<Event>>,
+}
+
+/// Where the thread says what happened.
+struct Out {
+    feed: mpsc::Sender<Feed>,
+    made: broadcast::Sender<Arc<Event>>,
 }
 
 impl Worker {
@@ -41,12 +53,18 @@ impl Worker {
     pub fn start(truth: Truth) -> Result<(Self, mpsc::Receiver<Feed>), TruthError> {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let (feed, fed) = mpsc::channel(FEED);
-        let out = feed.clone();
+        let (made, _) = broadcast::channel(MADE);
+        let out = Out { feed: feed.clone(), made: made.clone() };
         std::thread::Builder::new()
             .name("memory".to_owned())
             .spawn(move || serve(truth, inbox, &out))
             .map_err(|_| TruthError::Closed)?;
-        Ok((Self { queue, feed }, fed))
+        Ok((Self { queue, feed, made }, fed))
+    }
+
+    /// Events that this node signs from now on, after their commit. Who is slow misses some.
+    pub fn made(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.made.subscribe()
     }
 
     /// Does `work` and resolves after the commit is on disk.
@@ -101,7 +119,7 @@ where
     (Job::Write(write), answer)
 }
 
-fn serve(mut truth: Truth, mut inbox: mpsc::Receiver<Job>, feed: &mpsc::Sender<Feed>) {
+fn serve(mut truth: Truth, mut inbox: mpsc::Receiver<Job>, out: &Out) {
     let mut group = Vec::with_capacity(GROUP);
     while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
         let mut writes = Vec::new();
@@ -109,12 +127,12 @@ fn serve(mut truth: Truth, mut inbox: mpsc::Receiver<Job>, feed: &mpsc::Sender<F
             match job {
                 Job::Write(write) => writes.push(write),
                 Job::Checkpoint(reply) => {
-                    transact(&mut truth, std::mem::take(&mut writes), feed);
+                    transact(&mut truth, std::mem::take(&mut writes), out);
                     let _ = reply.send(checkpoint(truth.connection()));
                 }
             }
         }
-        transact(&mut truth, writes, feed);
+        transact(&mut truth, writes, out);
     }
     if let Err(error) = checkpoint(truth.connection()) {
         tracing::debug!(%error, "the log of the memory was not emptied at the end");
@@ -131,7 +149,7 @@ fn busy_error() -> rusqlite::Error {
 }
 
 /// Runs a group in one transaction. A full disk may end the transaction in the middle: the rest is refused, not run outside of it.
-fn transact(truth: &mut Truth, writes: Vec<Write>, feed: &mpsc::Sender<Feed>) {
+fn transact(truth: &mut Truth, writes: Vec<Write>, out: &Out) {
     if writes.is_empty() {
         return;
     }
@@ -156,7 +174,11 @@ fn transact(truth: &mut Truth, writes: Vec<Write>, feed: &mpsc::Sender<Feed>) {
         truth.drop_caches();
     }
     let changed = truth.take_changed();
-    if !changed.is_empty() && feed.blocking_send(Feed::Changes(changed)).is_err() {
+    for event in truth.take_made() {
+        // Nobody listens: nobody is told.
+        let _ = out.made.send(Arc::new(event));
+    }
+    if !changed.is_empty() && out.feed.blocking_send(Feed::Changes(changed)).is_err() {
         tracing::debug!("the index is closed; it makes up for this at the next start");
     }
     for finish in finishes {

@@ -110,6 +110,26 @@ async fn what_was_said_is_found_by_its_meaning_by_those_who_may_and_after_a_rest
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_node_signs_is_told_after_its_commit_and_nothing_private() {
+    let dir = TempDir::new().unwrap();
+    let running = open(dir.path()).await;
+    let mut told = running.memory.follow();
+    running.memory.add(Draft { space: Space::private(), ..Draft::new("for nobody") }).await.unwrap();
+    let id = running.memory.add(Draft::new("for the fleet")).await.unwrap();
+    running
+        .memory
+        .edit_page(Space::fleet(), "list".parse().unwrap(), vec![PageEdit::Add("milk".into())])
+        .await
+        .unwrap();
+    running.memory.forget(Selector::Id(id)).await.unwrap();
+    let spaces: Vec<Space> = std::iter::from_fn(|| told.try_recv().ok())
+        .map(|event| nips::memory::verified(&event).unwrap().space().clone())
+        .collect();
+    assert_eq!(spaces, [Space::fleet(), Space::fleet(), Space::fleet()], "an entry, an edit and a tombstone");
+    running.stop().await;
+}
+
 /// Every file under `dir` that holds `phrase`.
 fn holds(dir: &Path, phrase: &str) -> Vec<PathBuf> {
     let mut all = Vec::new();

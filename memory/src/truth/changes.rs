@@ -105,7 +105,7 @@ impl Truth {
 
     /// Signs and keeps a change of our own.
     pub(super) fn keep_own(
-        &self,
+        &mut self,
         id: &DocumentId,
         number: i64,
         made: &Made,
@@ -116,7 +116,7 @@ impl Truth {
             .custom_created_at(Timestamp::from(now))
             .sign_with_keys(&self.install)
             .map_err(TruthError::Sign)?;
-        self.keep(&Kept {
+        let kept = self.keep(&Kept {
             id: event.id,
             document: number,
             actor: &self.actor,
@@ -127,7 +127,9 @@ impl Truth {
             frame: &made.frame,
             state: COUNTS,
             entry,
-        })
+        })?;
+        self.made(id.space(), event);
+        Ok(kept)
     }
 
     /// The changes of a document in the order they came, those with a number above `after`; `state`: only such.

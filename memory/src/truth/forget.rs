@@ -86,6 +86,7 @@ impl Truth {
                 .sign_with_keys(&self.install)
                 .map_err(TruthError::Sign)?;
             self.apply_tombstone(&event, &tombstone)?;
+            self.made(&tombstone.space, event);
         }
         let mut moved = 0;
         for id in inside {

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nips::memory::{ActorId, ChangeError, DocumentError, DocumentId, EntryId, Space};
-use nostr::{Keys, PublicKey};
+use nostr::{Event, Keys, PublicKey};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::entry::{Entry, EntryError};
@@ -185,6 +185,8 @@ pub(crate) struct Truth {
     pages: pages::Cache,
     /// What the index has to learn of the work that is being done.
     changed: Vec<Changed>,
+    /// What this node signed in the work that is being done; none of it private.
+    made: Vec<Event>,
     /// Shards of this node that lack a change since a tombstone destroyed it; they are written anew before the work is done.
     gapped: BTreeSet<i64>,
     /// What is taken over from a damaged store was taken before: only its signature counts.
@@ -207,6 +209,7 @@ impl Truth {
             open: BTreeMap::new(),
             pages: pages::Cache::default(),
             changed: Vec::new(),
+            made: Vec::new(),
             gapped: BTreeSet::new(),
             is_salvaging: false,
         };
@@ -237,20 +240,22 @@ impl Truth {
         self.open.clear();
         self.pages = pages::Cache::default();
         self.changed.clear();
+        self.made.clear();
         self.gapped.clear();
     }
 
     /// Runs `work`; what it did is undone when it fails, and nothing of it stays in what is kept of documents.
     pub fn in_savepoint<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, TruthError>) -> Result<T, TruthError> {
         self.connection.execute_batch("SAVEPOINT one")?;
-        let before = self.changed.len();
+        let before = (self.changed.len(), self.made.len());
         match work(self) {
             Ok(value) => {
                 self.connection.execute_batch("RELEASE one")?;
                 Ok(value)
             }
             Err(error) => {
-                self.changed.truncate(before);
+                self.changed.truncate(before.0);
+                self.made.truncate(before.1);
                 self.gapped.clear();
                 self.open.clear();
                 self.pages = pages::Cache::default();
@@ -265,6 +270,17 @@ impl Truth {
     /// What the index has to learn, once.
     pub fn take_changed(&mut self) -> Vec<Changed> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// What this node signed, once.
+    pub fn take_made(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.made)
+    }
+
+    fn made(&mut self, space: &Space, event: Event) {
+        if !space.is_private() && !self.is_salvaging {
+            self.made.push(event);
+        }
     }
 
     fn is_own(&self, install: &PublicKey) -> bool {
