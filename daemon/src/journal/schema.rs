@@ -1,17 +1,17 @@
 //! The tables, and how an older file becomes a newer one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::JournalError;
 
 /// The schema this program writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
-/// Tables with long rows are kept in the order of writing, and only their small indices in the order of their random ids: a
+/// Schema 1. Tables with long rows are kept in the order of writing, and only their small indices in the order of their random ids: a
 /// round of the desk then writes few pages. Keyed by id themselves, each job rewrote pages all over the file.
-const TABLES: &str = "
+const TABLES_1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- A job: what is asked and where it stands. `done` = nothing more will happen.
 CREATE TABLE jobs(
@@ -40,15 +40,47 @@ CREATE TABLE budget(day INTEGER, model TEXT, tokens INTEGER NOT NULL, PRIMARY KE
 CREATE TABLE greeted(person TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// Brings an empty or older file to [`VERSION`].
+/// Schema 2: the federation.
+const TABLES_2: &str = "
+-- The membership log, in the order in which its entries were admitted.
+CREATE TABLE membership(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, event TEXT NOT NULL);
+-- The newest peer card of each install, and where it was reached (multiaddresses, one a line).
+CREATE TABLE cards(install BLOB PRIMARY KEY NOT NULL, event TEXT NOT NULL, addresses TEXT NOT NULL, seen_s INTEGER NOT NULL);
+-- Invitations that are open or were spent.
+CREATE TABLE invitations(number INTEGER PRIMARY KEY, record TEXT NOT NULL);
+-- What the tasks of the federation are restored from.
+CREATE TABLE task_records(number INTEGER PRIMARY KEY, task BLOB NOT NULL, record TEXT NOT NULL);
+CREATE INDEX task_records_task ON task_records(task);
+-- Labels about finished tasks (NIP-32), for the fold of reputations.
+CREATE TABLE labels(id BLOB PRIMARY KEY NOT NULL, event TEXT NOT NULL);
+";
+
+/// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::Database { doing: "to make its tables", source };
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    match found {
-        VERSION => Ok(()),
-        0 => connection
-            .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"))
-            .map_err(failed),
-        newer => Err(JournalError::Newer { found: newer, path: path.to_owned() }),
+    let steps = match found {
+        VERSION => return Ok(()),
+        0 => format!("{TABLES_1}{TABLES_2}"),
+        1 => {
+            let copy = back_up(connection, path, found).map_err(failed)?;
+            tracing::info!(backup = %copy.display(), "the journal is brought to a newer schema; the older one is kept");
+            TABLES_2.to_owned()
+        }
+        newer => return Err(JournalError::Newer { found: newer, path: path.to_owned() }),
+    };
+    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {VERSION}; COMMIT")).map_err(failed)
+}
+
+/// Copies the whole journal (also what still lies in the WAL) to `….schema-<n>.bak`, readable by its owner alone.
+fn back_up(connection: &Connection, path: &Path, found: i64) -> rusqlite::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let target = path.with_extension(format!("schema-{found}.bak"));
+    let refused = |error: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    if target.exists() {
+        std::fs::remove_file(&target).map_err(refused)?;
     }
+    connection.execute("VACUUM INTO ?1", [target.to_string_lossy()])?;
+    std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).map_err(refused)?;
+    Ok(target)
 }

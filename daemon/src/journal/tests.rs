@@ -101,3 +101,25 @@ async fn old_finished_jobs_go_and_unfinished_ones_stay() {
     assert!(journal.job(id(1)).await.unwrap().is_none());
     assert_eq!(journal.pending_targets(id(2)).await.unwrap().len(), 1, "what must still be sent stays");
 }
+
+#[tokio::test]
+async fn a_journal_of_schema_1_is_backed_up_and_upgraded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.sqlite");
+    let journal = Journal::open(&path).unwrap();
+    journal.stamp(round(1)).await.unwrap();
+    drop(journal);
+    let older = Connection::open(&path).unwrap();
+    for table in ["membership", "cards", "invitations", "task_records", "labels"] {
+        older.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    older.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(older);
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.open_jobs().await.unwrap().len(), 1);
+    drop(journal);
+    assert_eq!(Journal::version_of(&path), Some(VERSION));
+    assert_eq!(Journal::version_of(&path.with_extension("schema-1.bak")), Some(1));
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    assert!(matches!(Journal::open(&path), Err(JournalError::Newer { found: 99, .. })));
+}
