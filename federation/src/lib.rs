@@ -1,0 +1,1 @@
+//! Sister nodes: how they are found, trusted, spoken with and put to work.
