@@ -9,6 +9,7 @@
 //! | [`card`] | which install speaks for a passport | `spec/identity.md` |
 //! | [`dm`] | sealed direct messages | NIP-17, 44, 59 |
 //! | [`memory`] | memory on the wire: changes and tombstones | `spec/memory.md` |
+//! | [`task`] | auctions, leases and results between sister nodes | `spec/federation-tasks.md` |
 //! | [`http_auth`] | who signed an HTTP request | NIP-98 |
 //! | [`guard`] | which addresses a stranger may name | DESIGN §4 |
 
@@ -23,6 +24,7 @@ pub mod memory;
 pub mod msat;
 pub mod offer;
 mod tags;
+pub mod task;
 
 pub use audience::Audience;
 pub use card::PeerCard;

@@ -1,0 +1,6 @@
+//! Sister nodes: how they are found, trusted, spoken with and put to work.
+
+pub mod auction;
+pub mod lease;
+pub mod reputation;
+pub mod tasks;
