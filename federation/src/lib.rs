@@ -1,3 +1,7 @@
 //! Sister nodes: how they are found, trusted, spoken with and put to work.
 
+pub mod handshake;
+pub mod invitation;
+pub mod keyring;
+pub mod letters;
 pub mod membership;

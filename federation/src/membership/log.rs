@@ -248,6 +248,13 @@ impl Log {
         })
     }
 
+    /// True for the owner's key and for nodes that some entry that counts made an admin, removed or not.
+    pub(crate) fn was_admin(&self, who: &PublicKey) -> bool {
+        let about = self.graph.about(who).iter().filter(|number| self.view.counts.contains(**number));
+        let mut made = about.filter(|n| matches!(self.graph.node(**n).entry.act, Act::Found { .. } | Act::Admin { .. }));
+        made.next().is_some() || self.owner() == Some(*who)
+    }
+
     /// The last entry by which a node belongs.
     pub fn join_of(&self, who: &PublicKey) -> Option<EventId> {
         let joins = self.graph.about(who).iter().filter(|number| self.view.counts.contains(**number));

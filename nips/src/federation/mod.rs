@@ -22,7 +22,7 @@ pub use code::{Code, CodeError, InvitationId};
 pub use entry::{Act, Entry, FederationId, MAX_HEADS, MAX_NAME, Role};
 pub use epoch_key::{EpochKey, MAX_SEALED, Opened, SealedKey, Terms, ViewId};
 pub use letter::{Letter, LetterError, Reassembly};
-pub use secret::{EpochSecrets, KeyId, Secret};
+pub use secret::{EpochSecrets, KeyId, Secret, same};
 
 use nostr::{Event, Tag};
 
