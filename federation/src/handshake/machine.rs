@@ -2,7 +2,7 @@
 
 use libp2p::PeerId;
 use nips::PeerCard;
-use nips::federation::{Secret, Terms, same};
+use nips::federation::{Role as Grade, Secret, Terms, same};
 use nostr::{Event, EventId, JsonUtil};
 
 use super::message::{MAX_PLACE, MAX_PLACES, Message, Shown, Tag, Turn};
@@ -229,10 +229,16 @@ impl Handshake {
         effects.extend(some_keys(shown.keys.clone()));
         effects.push(Effect::Card(Box::new(shown.card.clone())));
         let is_current = common.terms == log.terms();
-        let keys = world.sealed.for_member(&[card.install, card.passport], common.terms.epoch);
-        let has_copy = keys.iter().any(|event| terms_of(event) == Some(log.terms()));
-        if !is_current && !has_copy && world.keyring.is_current(&log.terms()) {
-            effects.push(Effect::SealTo(card.install));
+        // One that was a guest proves the guests' key still.
+        let has_keys = is_current && (common.circle == Circle::Siblings || !standing.acts_for_owner());
+        let mut keys = vec![];
+        if !has_keys {
+            keys = world.sealed.for_member(&[card.install, card.passport], common.terms.epoch);
+            let has_copy = !is_current && keys.iter().any(|event| terms_of(event) == Some(log.terms()));
+            if !has_copy && world.keyring.is_current(&log.terms()) {
+                let role = if standing.acts_for_owner() { Grade::Sibling } else { Grade::Guest };
+                effects.push(Effect::SealTo { install: card.install, role });
+            }
         }
         let peer = Peer {
             card,
@@ -242,7 +248,6 @@ impl Handshake {
             addresses: shown.addresses.clone(),
             relays: shown.relays.clone(),
         };
-        let keys = if is_current { vec![] } else { keys };
         if has_shown {
             let more = Message::More { log: log.missing_for(&shown.heads), keys };
             effects.push(Effect::Send(more.encode()));

@@ -27,6 +27,7 @@ mod message;
 
 use libp2p::PeerId;
 use nips::PeerCard;
+use nips::federation::Role;
 use nostr::{Event, PublicKey, RelayUrl};
 use serde::{Deserialize, Serialize};
 
@@ -134,9 +135,14 @@ pub enum Effect {
     Keys(Vec<Event>),
     /// A passport's card was seen that is newer than what was known: to be kept.
     Card(Box<Event>),
-    /// The other is a member that holds older keys, and there is no copy of the present ones for it here: if this node is an admin, seal one
-    /// to this install key and send it.
-    SealTo(PublicKey),
+    /// The other belongs and did not prove the present keys of its role, and no copy of them for it is here, or perhaps one of a role that it had
+    /// before. If this node is an admin: seal them by [`crate::keyring::seal_to`], keep the event in [`SealedKeys`] and send it.
+    SealTo {
+        /// Its install key.
+        install: PublicKey,
+        /// As what.
+        role: Role,
+    },
     /// Our own passport with another install: to be told to the owner.
     Twin(Box<PeerCard>),
     /// Done: the stream may be closed, the peer is this.
