@@ -4,3 +4,8 @@ pub mod auction;
 pub mod lease;
 pub mod reputation;
 pub mod tasks;
+pub mod handshake;
+pub mod invitation;
+pub mod keyring;
+pub mod letters;
+pub mod membership;

@@ -107,7 +107,7 @@ pub fn wrap<R: RngCore + CryptoRng>(
     Ok(sign(wrap, ephemeral, rng))
 }
 
-fn sign<R: RngCore + CryptoRng>(mut event: UnsignedEvent, keys: &Keys, rng: &mut R) -> Event {
+pub(crate) fn sign<R: RngCore + CryptoRng>(mut event: UnsignedEvent, keys: &Keys, rng: &mut R) -> Event {
     let id = event.id();
     let message = nostr::secp256k1::Message::from_digest(id.to_bytes());
     let mut aux = [0; 32];

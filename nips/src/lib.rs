@@ -10,12 +10,14 @@
 //! | [`dm`] | sealed direct messages | NIP-17, 44, 59 |
 //! | [`memory`] | memory on the wire: changes and tombstones | `spec/memory.md` |
 //! | [`task`] | auctions, leases and results between sister nodes | `spec/federation-tasks.md` |
+//! | [`federation`] | membership, invitations, epoch keys, letters | `spec/federation-trust.md` |
 //! | [`http_auth`] | who signed an HTTP request | NIP-98 |
 //! | [`guard`] | which addresses a stranger may name | DESIGN §4 |
 
 pub mod audience;
 pub mod card;
 pub mod dm;
+pub mod federation;
 pub mod guard;
 pub mod http_auth;
 pub mod identity;
