@@ -1,1 +1,3 @@
 //! Sister nodes: how they are found, trusted, spoken with and put to work.
+
+pub mod net;
