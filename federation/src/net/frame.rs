@@ -147,10 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     /// Frames of at most `max` bytes, each whole within `patience`, both ways.
     pub fn new(stream: S, max: usize, patience: Duration) -> Self {
         let (from, to) = stream.split();
-        Self {
-            reader: FrameReader::new(from, max, patience),
-            writer: FrameWriter::new(to, max, patience),
-        }
+        Self { reader: FrameReader::new(from, max, patience), writer: FrameWriter::new(to, max, patience) }
     }
 
     /// See [`FrameReader::next`].

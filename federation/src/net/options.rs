@@ -126,12 +126,7 @@ impl NetOptions {
     /// Options with the default bounds, listening on every interface, QUIC and TCP, on free ports.
     #[must_use]
     pub fn new(keypair: Keypair) -> Self {
-        let listen = [
-            "/ip4/0.0.0.0/udp/0/quic-v1",
-            "/ip4/0.0.0.0/tcp/0",
-            "/ip6/::/udp/0/quic-v1",
-            "/ip6/::/tcp/0",
-        ];
+        let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip6/::/tcp/0"];
         Self {
             keypair,
             listen: listen.iter().filter_map(|a| a.parse().ok()).collect(),

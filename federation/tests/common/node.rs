@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use federation::net::{Gate, Keypair, Limits, Multiaddr, Net, NetEvent, NetOptions, PeerId, Protocol, Standing, Verdict};
+use federation::net::{
+    Gate, Keypair, Limits, Multiaddr, Net, NetEvent, NetOptions, PeerId, Protocol, Standing, Verdict,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -55,7 +55,9 @@ async fn a_strangers_gossip_and_identify_get_nothing_and_give_nothing() {
     let asked = async {
         while !(refused_gossip && refused_identify) {
             match spy.select_next_some().await {
-                SwarmEvent::Behaviour(NosyEvent::Gossip(gossipsub::Event::GossipsubNotSupported { .. })) => refused_gossip = true,
+                SwarmEvent::Behaviour(NosyEvent::Gossip(gossipsub::Event::GossipsubNotSupported { .. })) => {
+                    refused_gossip = true
+                }
                 SwarmEvent::Behaviour(NosyEvent::Identify(identify::Event::Error { .. })) => refused_identify = true,
                 SwarmEvent::Behaviour(other) => panic!("the stranger learned {other:?}"),
                 SwarmEvent::ConnectionClosed { .. } => panic!("closed before it was refused"),
@@ -64,7 +66,10 @@ async fn a_strangers_gossip_and_identify_get_nothing_and_give_nothing() {
         }
     };
     tokio::time::timeout(PATIENCE, asked).await.expect("refused");
-    assert!(spy.behaviour_mut().gossip.publish(gossipsub::IdentTopic::new(TASKS), b"evil".to_vec()).is_err(), "no mesh");
+    assert!(
+        spy.behaviour_mut().gossip.publish(gossipsub::IdentTopic::new(TASKS), b"evil".to_vec()).is_err(),
+        "no mesh"
+    );
 
     // Members go on; the stranger, still connected, hears none of it, and what it says is never heard.
     for n in 0..20u8 {
@@ -92,7 +97,9 @@ async fn a_stranger_may_say_hello_and_nothing_more() {
     let (mut a, mut b) = (Node::quic(), Node::quic());
     b.net.dial(None, a.addrs().await).await.unwrap();
     let (ida, idb) = (a.id(), b.id());
-    let standing = a.wait("connection", |e| if let NetEvent::Connected { standing, .. } = e { Some(*standing) } else { None }).await;
+    let standing = a
+        .wait("connection", |e| if let NetEvent::Connected { standing, .. } = e { Some(*standing) } else { None })
+        .await;
     assert_eq!(standing, Standing::Stranger);
     b.wait("connection", |e| matches!(e, NetEvent::Connected { .. }).then_some(())).await;
 

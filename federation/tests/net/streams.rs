@@ -14,13 +14,21 @@ async fn frames_cross_both_transports() {
         let info = &a.net.peers().await.unwrap()[0];
         assert_eq!((info.quic, info.meshed, info.peer), (quic, true, b.id()));
         let mut out = Frames::new(a.net.open(b.id(), Protocol::SYNC).await.unwrap(), 1 << 20, PATIENCE);
-        out.send(&vec![3; 700_000]).await.unwrap();
-        out.send(b"").await.unwrap();
-        let (from, stream) = b.stream(Protocol::SYNC).await;
-        assert_eq!(from, a.id());
-        let mut back = Frames::new(stream, 1 << 20, PATIENCE);
-        assert_eq!(back.next().await.unwrap().unwrap(), vec![3; 700_000]);
-        assert_eq!(back.next().await.unwrap().unwrap(), b"");
+        let ida = a.id();
+        // More than a window of either transport: it crosses while it is read.
+        let sending = async {
+            out.send(&vec![3; 700_000]).await.unwrap();
+            out.send(b"").await.unwrap();
+        };
+        let reading = async {
+            let (from, stream) = b.stream(Protocol::SYNC).await;
+            assert_eq!(from, ida);
+            let mut back = Frames::new(stream, 1 << 20, PATIENCE);
+            assert_eq!(back.next().await.unwrap().unwrap(), vec![3; 700_000]);
+            assert_eq!(back.next().await.unwrap().unwrap(), b"");
+            back
+        };
+        let ((), mut back) = tokio::join!(sending, reading);
         back.send(b"done").await.unwrap();
         back.close().await.unwrap();
         assert_eq!(out.next().await.unwrap().unwrap(), b"done");

@@ -76,7 +76,9 @@ impl Driver {
         match standing {
             Standing::Member => self.admit(peer),
             // The gate changed its mind while the connection was made.
-            Standing::Stranger if self.swarm.behaviour().members.is_admitted(id) => drop(self.swarm.close_connection(id)),
+            Standing::Stranger if self.swarm.behaviour().members.is_admitted(id) => {
+                drop(self.swarm.close_connection(id))
+            }
             Standing::Blocked => drop(self.swarm.close_connection(id)),
             Standing::Stranger => {}
         }
@@ -105,7 +107,9 @@ impl Driver {
                 InnerEvent::Identify(event) => self.on_identify(event),
                 InnerEvent::Streams(incoming) => self.on_stream(incoming),
             },
-            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Door(never) => match never {},
+            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Door(never) => {
+                match never {}
+            }
         }
     }
 
@@ -140,7 +144,8 @@ impl Driver {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let ticket = Ticket { id: message_id, from: propagation_source };
                 let topic = message.topic.into_string();
-                let event = NetEvent::Gossip { peer: propagation_source, topic, data: message.data, ticket: ticket.clone() };
+                let event =
+                    NetEvent::Gossip { peer: propagation_source, topic, data: message.data, ticket: ticket.clone() };
                 if self.events.offer(event).is_ok() {
                     count(&self.counters.gossip_in);
                 } else {

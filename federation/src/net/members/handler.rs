@@ -109,11 +109,20 @@ impl<H: ConnectionHandler> Gated<H> {
         };
     }
 
-    fn on_inbound(&mut self, event: FullyNegotiatedInbound<<Self as ConnectionHandler>::InboundProtocol, <Self as ConnectionHandler>::InboundOpenInfo>) {
+    fn on_inbound(
+        &mut self,
+        event: FullyNegotiatedInbound<
+            <Self as ConnectionHandler>::InboundProtocol,
+            <Self as ConnectionHandler>::InboundOpenInfo,
+        >,
+    ) {
         match (event.protocol, event.info) {
             (Outcome::Left(Outcome::Left(protocol)), Either::Left(info)) => {
                 if let Some(inner) = self.inner_mut() {
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info }));
+                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                        protocol,
+                        info,
+                    }));
                 }
             }
             // The mesh stream has said what it has to say by being taken.
@@ -123,17 +132,34 @@ impl<H: ConnectionHandler> Gated<H> {
         }
     }
 
-    fn on_inbound_error(&mut self, event: ListenUpgradeError<<Self as ConnectionHandler>::InboundOpenInfo, <Self as ConnectionHandler>::InboundProtocol>) {
-        if let (Either::Left(info), Either::Left(Either::Left(error)), Some(inner)) = (event.info, event.error, self.inner_mut()) {
+    fn on_inbound_error(
+        &mut self,
+        event: ListenUpgradeError<
+            <Self as ConnectionHandler>::InboundOpenInfo,
+            <Self as ConnectionHandler>::InboundProtocol,
+        >,
+    ) {
+        if let (Either::Left(info), Either::Left(Either::Left(error)), Some(inner)) =
+            (event.info, event.error, self.inner_mut())
+        {
             inner.on_connection_event(ConnectionEvent::ListenUpgradeError(ListenUpgradeError { info, error }));
         }
     }
 
-    fn on_outbound(&mut self, event: FullyNegotiatedOutbound<<Self as ConnectionHandler>::OutboundProtocol, <Self as ConnectionHandler>::OutboundOpenInfo>) {
+    fn on_outbound(
+        &mut self,
+        event: FullyNegotiatedOutbound<
+            <Self as ConnectionHandler>::OutboundProtocol,
+            <Self as ConnectionHandler>::OutboundOpenInfo,
+        >,
+    ) {
         match (event.protocol, event.info) {
             (Outcome::Left(protocol), Either::Left(info)) => {
                 if let Some(inner) = self.inner_mut() {
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }));
+                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                        protocol,
+                        info,
+                    }));
                 }
             }
             (Outcome::Right(_), _) => self.on_answer(true),
@@ -141,7 +167,13 @@ impl<H: ConnectionHandler> Gated<H> {
         }
     }
 
-    fn on_outbound_error(&mut self, event: DialUpgradeError<<Self as ConnectionHandler>::OutboundOpenInfo, <Self as ConnectionHandler>::OutboundProtocol>) {
+    fn on_outbound_error(
+        &mut self,
+        event: DialUpgradeError<
+            <Self as ConnectionHandler>::OutboundOpenInfo,
+            <Self as ConnectionHandler>::OutboundProtocol,
+        >,
+    ) {
         let info = match event.info {
             Either::Left(info) => info,
             Either::Right(()) => return self.on_answer(false),
@@ -214,7 +246,10 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
                 Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Out::Meshed))
             }
             State::Open { inner, .. } => inner.poll(cx).map(|event| {
-                event.map_custom(Out::Inner).map_outbound_open_info(Either::Left).map_protocol(|p| Either::Left(SendWrapper(p)))
+                event
+                    .map_custom(Out::Inner)
+                    .map_outbound_open_info(Either::Left)
+                    .map_protocol(|p| Either::Left(SendWrapper(p)))
             }),
         }
     }
@@ -235,7 +270,9 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
             other => {
                 let Some(inner) = self.inner_mut() else { return };
                 match other {
-                    ConnectionEvent::AddressChange(change) => inner.on_connection_event(ConnectionEvent::AddressChange(change)),
+                    ConnectionEvent::AddressChange(change) => {
+                        inner.on_connection_event(ConnectionEvent::AddressChange(change))
+                    }
                     ConnectionEvent::LocalProtocolsChange(change) => {
                         inner.on_connection_event(ConnectionEvent::LocalProtocolsChange(change));
                     }

@@ -30,8 +30,8 @@ use libp2p::swarm::{
 };
 use libp2p::{PeerId, StreamProtocol};
 
-use handler::{In, Out};
 pub(crate) use handler::Gated;
+use handler::{In, Out};
 
 /// The empty stream by which each side learns that the other has admitted it.
 pub(crate) const MESH: StreamProtocol = StreamProtocol::new("/timmy/mesh/1");
@@ -67,12 +67,7 @@ pub(crate) struct Members<B: NetworkBehaviour> {
 
 impl<B: NetworkBehaviour> Members<B> {
     pub(crate) fn new(inner: B, is_member: impl Fn(&PeerId) -> bool + Send + 'static) -> Self {
-        Self {
-            inner,
-            is_member: Box::new(is_member),
-            conns: BTreeMap::new(),
-            events: VecDeque::new(),
-        }
+        Self { inner, is_member: Box::new(is_member), conns: BTreeMap::new(), events: VecDeque::new() }
     }
 
     pub(crate) fn inner_mut(&mut self) -> &mut B {
@@ -86,8 +81,12 @@ impl<B: NetworkBehaviour> Members<B> {
 
     /// Puts the real handler on every connection of a peer that has become a member.
     pub(crate) fn admit(&mut self, peer: &PeerId) {
-        let waiting: Vec<ConnectionId> =
-            self.conns.iter().filter(|(_, c)| c.peer == *peer && !c.admitted && c.established).map(|(id, _)| *id).collect();
+        let waiting: Vec<ConnectionId> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| c.peer == *peer && !c.admitted && c.established)
+            .map(|(id, _)| *id)
+            .collect();
         for id in waiting {
             self.admit_one(id);
         }

@@ -110,7 +110,10 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Names, Names, (), Reply>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (Some(protocol), stream), .. }) => {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (Some(protocol), stream),
+                ..
+            }) => {
                 if self.came.len() < MAX_WAITING {
                     self.came.push_back((protocol, stream));
                 }
