@@ -21,6 +21,12 @@ const DOUBT_MS: u64 = 250;
 const QUIET_MS: u64 = ECHO_MS + DOUBT_MS;
 /// A member of which anything was heard within this is alive, whoever says otherwise.
 pub(crate) const SILENCE_MS: u64 = 2_500;
+/// A member that has been silent on every link for this long, four doubtful echoes included, is suspected
+/// without waiting for SWIM to come round to it.
+const SUSPECT_MS: u64 = 2_000;
+/// After a refuted suspicion of ours we suspect the same member no sooner; doubled each time, until we hear it.
+const FIRST_PAUSE_MS: u64 = 5_000;
+const LAST_PAUSE_MS: u64 = 300_000;
 /// A suspicion without refutation lasts this long.
 const SUSPICION_MS: u64 = 2_500;
 /// A machine that wakes this much too late was stopped or is overloaded.
@@ -163,6 +169,34 @@ struct Member {
     heard_ms: u64,
     joined_ms: Option<u64>,
     echoed_ms: u64,
+    doubt: Option<Doubt>,
+    /// We do not suspect it before; and the pause after that.
+    doubt_after_ms: u64,
+    pause_ms: u64,
+}
+
+impl Member {
+    fn new(now: u64) -> Self {
+        Self {
+            told: LivenessState::Unknown,
+            down: false,
+            up: false,
+            heard_ms: now,
+            joined_ms: None,
+            echoed_ms: now,
+            doubt: None,
+            doubt_after_ms: 0,
+            pause_ms: FIRST_PAUSE_MS,
+        }
+    }
+}
+
+/// A suspicion that ends in death unless the suspect comes with a later incarnation, or is heard.
+#[derive(Debug)]
+struct Doubt {
+    who: Who,
+    incarnation: foca::Incarnation,
+    since_ms: u64,
 }
 
 /// See the module.
@@ -213,7 +247,9 @@ impl Machine {
         self.notice_stall(now);
         match input {
             Input::LinkUp { link, peer } => self.link_up(link, peer, now),
-            Input::LinkDown { link } => drop(self.paths.down(link)),
+            Input::LinkDown { link } => {
+                self.paths.down(link);
+            }
             Input::Frame { link, bytes } => self.frame(link, bytes, now),
             Input::Forget { peer } => self.forget(peer),
             Input::Leave => self.run(now, |foca, wants| foca.leave_cluster(wants)),
@@ -242,14 +278,7 @@ impl Machine {
 
     fn link_up(&mut self, link: LinkId, peer: PeerId, now: u64) {
         self.paths.up(link, peer, now);
-        let member = self.members.entry(peer).or_insert(Member {
-            told: LivenessState::Unknown,
-            down: false,
-            up: false,
-            heard_ms: now,
-            joined_ms: None,
-            echoed_ms: now,
-        });
+        let member = self.members.entry(peer).or_insert_with(|| Member::new(now));
         member.joined_ms = None;
         self.join(peer, now);
     }
@@ -268,7 +297,7 @@ impl Machine {
         let Some((kind, rest)) = bytes.split_first() else { return };
         self.effects.extend(self.paths.hear(link, now).map(Effect::Path));
         if let Some(member) = self.members.get_mut(&peer) {
-            member.heard_ms = now;
+            (member.heard_ms, member.doubt, member.pause_ms) = (now, None, FIRST_PAUSE_MS);
         }
         match *kind {
             // The link has proved who speaks; a datagram in another's name is dropped.
@@ -309,6 +338,7 @@ impl Machine {
         self.effects.extend(advice.into_iter().map(Effect::Path));
         let peers: Vec<PeerId> = self.members.keys().copied().collect();
         for peer in peers {
+            self.doubt(peer, now);
             self.look_at(peer, now);
         }
         let timer = self.timers.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
@@ -345,6 +375,31 @@ impl Machine {
         if self.members.get(&peer).is_some_and(joins) && self.paths.of(peer).next().is_some() {
             self.join(peer, now);
         }
+    }
+
+    /// Suspects a member that is silent on every link, and ends a suspicion that nobody has refuted.
+    fn doubt(&mut self, peer: PeerId, now: u64) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        let swim = self.foca.iter_membership_state().find(|m| m.id().peer == peer && m.state() != State::Down);
+        let Some(swim) = swim.filter(|_| now.saturating_sub(member.heard_ms) >= SUSPECT_MS) else {
+            member.doubt = None;
+            return;
+        };
+        let is_same = |d: &Doubt| d.who == *swim.id() && d.incarnation == swim.incarnation();
+        let (who, incarnation, state) = (swim.id().clone(), swim.incarnation(), swim.state());
+        let verdict = match member.doubt.as_ref().filter(|d| is_same(d)) {
+            Some(doubt) if now.saturating_sub(doubt.since_ms) < SUSPICION_MS => return,
+            Some(_) => State::Down,
+            None if state == State::Alive && now < member.doubt_after_ms => return,
+            None => State::Suspect,
+        };
+        member.doubt = Some(Doubt { who: who.clone(), incarnation, since_ms: now });
+        if verdict == State::Suspect {
+            member.doubt_after_ms = now + member.pause_ms;
+            member.pause_ms = (member.pause_ms * 2).min(LAST_PAUSE_MS);
+        }
+        let update = foca::Member::new(who, incarnation, verdict);
+        self.run(now, |foca, wants| foca.apply_many([update].into_iter(), true, wants));
     }
 
     /// Tells what has changed about a member: SWIM's word, weighed with what was heard.
@@ -402,6 +457,7 @@ impl Machine {
         for (peer, up) in wants.changes {
             if let Some(member) = self.members.get_mut(&peer) {
                 (member.up, member.down) = (up, !up);
+                member.doubt = None;
             }
             self.note_suspects();
             self.tell(peer, now);

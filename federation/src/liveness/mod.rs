@@ -8,8 +8,9 @@
 //! SWIM alone is hasty with two members and lossy paths. Two things are added, in the spirit of Lifeguard
 //! (Dadgar et al. 2017):
 //!
-//! * **evidence**: every link carries an echo each second, four a second while in doubt. A member of which
-//!   anything was heard within [`machine::SILENCE_MS`] is not told dead, whoever says so.
+//! * **evidence**: every link carries an echo each second, four a second while in doubt. A member that is silent
+//!   for two seconds is suspected at once; one of which anything was heard within two and a half is not told
+//!   dead, whoever says so.
 //! * **patience with oneself**: a machine that wakes late (it was stopped, or is overloaded) moves its own
 //!   deadlines by as much, for it does not know what it missed.
 //!

@@ -61,10 +61,6 @@ impl Paths {
         self.links.iter().filter(move |(_, l)| l.peer == peer).map(|(id, _)| *id)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = LinkId> + '_ {
-        self.links.keys().copied()
-    }
-
     /// When anything was last heard of a peer, on any link.
     pub(crate) fn heard(&self, peer: PeerId) -> Option<u64> {
         self.links.values().filter(|l| l.peer == peer).map(|l| l.heard_ms).max()

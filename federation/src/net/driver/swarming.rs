@@ -77,9 +77,11 @@ impl Driver {
             Standing::Member => self.admit(peer),
             // The gate changed its mind while the connection was made.
             Standing::Stranger if self.swarm.behaviour().members.is_admitted(id) => {
-                drop(self.swarm.close_connection(id))
+                self.swarm.close_connection(id);
             }
-            Standing::Blocked => drop(self.swarm.close_connection(id)),
+            Standing::Blocked => {
+                self.swarm.close_connection(id);
+            }
             Standing::Stranger => {}
         }
         if first {
