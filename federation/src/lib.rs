@@ -9,3 +9,5 @@ pub mod invitation;
 pub mod keyring;
 pub mod letters;
 pub mod membership;
+pub mod liveness;
+pub mod net;

@@ -1,0 +1,190 @@
+//! The one task that owns the swarm.
+
+mod commands;
+mod dialing;
+mod queue;
+mod swarming;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libp2p::core::transport::ListenerId;
+use libp2p::futures::StreamExt;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId, Swarm};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::behaviour::{self, Behaviour};
+use super::book::Book;
+use super::command::Command;
+use super::events::{Link, NetEvent};
+use super::handle::NetError;
+use super::links::Links;
+use super::options::{Gate, Limits, NetOptions};
+use super::outbox::Outbox;
+use super::redial::Redial;
+use super::stats::Counters;
+use super::stream::PeerStream;
+use dialing::DialBudget;
+use queue::EventQueue;
+
+/// How often connections are looked after.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a shutdown waits for connections to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What a task of the driver ended with.
+enum Done {
+    Nothing,
+    Live { peer: PeerId, id: ConnectionId, stream: PeerStream },
+}
+
+pub(crate) struct Driver {
+    swarm: Swarm<Behaviour>,
+    gate: Arc<dyn Gate>,
+    limits: Limits,
+    topics: Vec<String>,
+    counters: Arc<Counters>,
+    events: EventQueue,
+    links_to: mpsc::Sender<Link>,
+    links: Links,
+    book: Book,
+    redial: Redial,
+    outbox: Outbox,
+    budget: DialBudget,
+    /// Addresses still to be tried of a dial without a PeerId, by the attempt that runs.
+    attempts: BTreeMap<ConnectionId, Vec<Multiaddr>>,
+    listeners: Vec<(ListenerId, Multiaddr)>,
+    /// Addresses whose listener failed.
+    to_listen: Vec<Multiaddr>,
+    tasks: JoinSet<Done>,
+    connections: TaskTracker,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        options: NetOptions,
+        gate: Arc<dyn Gate>,
+        counters: Arc<Counters>,
+        events: mpsc::Sender<NetEvent>,
+        links_to: mpsc::Sender<Link>,
+    ) -> Result<Self, NetError> {
+        let connections = TaskTracker::new();
+        let swarm = behaviour::swarm(&options, &gate, &counters, connections.clone())?;
+        let mut driver = Self {
+            links: Links::new(*swarm.local_peer_id()),
+            swarm,
+            gate,
+            budget: DialBudget::new(options.limits.dials_per_min),
+            limits: options.limits,
+            topics: options.topics,
+            events: EventQueue::new(events, Arc::clone(&counters)),
+            counters,
+            links_to,
+            book: Book::default(),
+            redial: Redial::default(),
+            outbox: Outbox::default(),
+            attempts: BTreeMap::new(),
+            listeners: Vec::new(),
+            to_listen: Vec::new(),
+            tasks: JoinSet::new(),
+            connections,
+        };
+        driver.listen(options.listen)?;
+        Ok(driver)
+    }
+
+    /// Listens where it can; a machine without IPv6 refuses some.
+    fn listen(&mut self, addrs: Vec<Multiaddr>) -> Result<(), NetError> {
+        let (mut first_error, wanted) = (None, addrs.len());
+        for addr in addrs {
+            match self.swarm.listen_on(addr.clone()) {
+                Ok(id) => self.listeners.push((id, addr)),
+                Err(source) => {
+                    tracing::info!(%addr, %source, "cannot listen");
+                    first_error.get_or_insert(NetError::Listen { addr, source });
+                }
+            }
+        }
+        match first_error {
+            Some(error) if wanted > 0 && self.listeners.is_empty() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut asked: mpsc::Receiver<Command>, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                command = asked.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                () = self.events.flush(), if self.events.is_waiting() => {}
+                Some(done) = self.tasks.join_next() => self.on_done(done.unwrap_or(Done::Nothing)),
+                _ = tick.tick() => self.on_tick(Instant::now()),
+            }
+        }
+        self.goodbye().await;
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Live { peer, id, stream } => self.tell_link(Link::Up { peer, id, stream }),
+        }
+    }
+
+    /// Liveness that has fallen behind loses a link's stream; the link is then silent, and closed.
+    fn tell_link(&self, link: Link) {
+        if self.links_to.try_send(link).is_err() {
+            tracing::debug!("liveness takes no links");
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        for id in self.links.settle(now) {
+            tracing::debug!(%id, "closing one of two connections to a peer");
+            self.swarm.close_connection(id);
+        }
+        let life = if self.gate.is_inviting() { self.limits.inviting_life } else { self.limits.stranger_life };
+        for id in self.links.overstayed(now, life) {
+            super::stats::count(&self.counters.strangers_expired);
+            self.swarm.close_connection(id);
+        }
+        for peer in self.redial.due(now, rand::random()) {
+            self.dial_again(peer, now);
+        }
+        let again = std::mem::take(&mut self.to_listen);
+        if !again.is_empty()
+            && let Err(error) = self.listen(again.clone())
+        {
+            tracing::debug!(%error, "still cannot listen");
+            self.to_listen = again;
+        }
+    }
+
+    /// Closes every connection so that the peers need not find out by themselves.
+    async fn goodbye(mut self) {
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, closed).await;
+        drop(self.swarm);
+        self.connections.close();
+        let _ = tokio::time::timeout(GOODBYE, self.connections.wait()).await;
+    }
+}

@@ -1,0 +1,9 @@
+//! The network on loopback: members, strangers, gossip, streams.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod connections;
+mod gossip;
+mod strangers;
+mod streams;
