@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use rand_core::TryRng;
+use rand_core_10::TryRng;
 
 /// SplitMix64 (Steele et al. 2014): chooses whom to probe, nothing secret.
 #[derive(Clone, Debug)]

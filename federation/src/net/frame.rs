@@ -45,6 +45,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { from, max, patience }
     }
 
+    /// Changes the cap for the frames to come: a peer that has proved itself may say more.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// The next frame; `None` when the other side closed between frames. Not cancel-safe: a dropped call
     /// may have read half a frame.
     ///
@@ -148,6 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     pub fn new(stream: S, max: usize, patience: Duration) -> Self {
         let (from, to) = stream.split();
         Self { reader: FrameReader::new(from, max, patience), writer: FrameWriter::new(to, max, patience) }
+    }
+
+    /// Changes the cap for what is read from now on.
+    pub fn set_max_read(&mut self, max: usize) {
+        self.reader.set_max(max);
     }
 
     /// See [`FrameReader::next`].

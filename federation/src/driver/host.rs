@@ -1,0 +1,129 @@
+//! What the federation asks of the node around it.
+
+use async_trait::async_trait;
+use nips::PeerCard;
+use nostr::{Event, PublicKey, UnsignedEvent};
+use zeroize::Zeroizing;
+
+use crate::membership::Standing;
+use crate::net::PeerStream;
+
+/// Why the node could not do something. In words, for the log and for people.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
+
+/// Where things of one sort are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shelf {
+    /// Entries of the membership log, by id.
+    Entries,
+    /// The epochs' keys; one value, secret.
+    Keyring,
+    /// Sealed keys to be handed on, by id.
+    Sealed,
+    /// Peer cards and where their nodes were met, by passport.
+    Cards,
+    /// Invitations, by id; secret.
+    Invitations,
+    /// Envelopes that wait for a peer.
+    Outbox,
+}
+
+impl Shelf {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Keyring => "keyring",
+            Self::Sealed => "sealed",
+            Self::Cards => "cards",
+            Self::Invitations => "invitations",
+            Self::Outbox => "outbox",
+        }
+    }
+
+    /// True when what lies there must not rest in the clear.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::Keyring | Self::Invitations)
+    }
+}
+
+/// One change to what is kept.
+#[derive(Clone)]
+pub enum Write {
+    /// Puts a value in the place of what was under the key.
+    Put(Shelf, Vec<u8>, Zeroizing<Vec<u8>>),
+    /// Takes a key away.
+    Delete(Shelf, Vec<u8>),
+    /// Empties a shelf.
+    Clear(Shelf),
+}
+
+/// A letter for a relay: the rumors of one envelope, to be sealed by the passport and wrapped.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// To which passport.
+    pub to: PublicKey,
+    /// Relays where it reads.
+    pub relays: Vec<nostr::RelayUrl>,
+    /// One a part.
+    pub rumors: Vec<UnsignedEvent>,
+    /// Unix seconds.
+    pub expires_at: u64,
+}
+
+/// A member that both sides have admitted, and its stream for the memory.
+pub struct Linked {
+    /// Its passport.
+    pub passport: PublicKey,
+    /// Its install key.
+    pub install: PublicKey,
+    /// What it is.
+    pub standing: Standing,
+    /// A stream of [`crate::net::Protocol::SYNC`].
+    pub stream: PeerStream,
+}
+
+/// The node around the federation.
+#[async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// Signs with the passport.
+    ///
+    /// # Errors
+    /// When the signer refuses or cannot be reached.
+    async fn sign(&self, unsigned: UnsignedEvent) -> Result<Event, HostError>;
+
+    /// The peer card of this install, good now.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    async fn card(&self) -> Result<Event, HostError>;
+
+    /// The owner, if there is one.
+    fn owner(&self) -> Option<PublicKey>;
+
+    /// Everything on a shelf, in the order in which the keys first came.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn load(&self, shelf: Shelf) -> Result<Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>, HostError>;
+
+    /// Makes changes, all or none; durable when it returns.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn keep(&self, writes: Vec<Write>) -> Result<(), HostError>;
+
+    /// Sends a letter; true when a relay has all of it.
+    async fn post(&self, letter: Post) -> bool;
+
+    /// A member's stream for the memory.
+    fn linked(&self, linked: Linked);
+
+    /// A memory change came by gossip, its signature checked.
+    fn heard(&self, change: Event);
+
+    /// Another install speaks for this passport.
+    fn twin(&self, card: &PeerCard);
+}
