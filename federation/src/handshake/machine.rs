@@ -203,21 +203,14 @@ impl Handshake {
     }
 
     /// The other's card, and what it brought. Whoever has not shown its own does so now, with what the other lacks.
-    fn card(
-        &mut self,
-        common: Common,
-        has_shown: bool,
-        shown: &Shown,
-        world: &World<'_>,
-        now_s: u64,
-    ) -> Vec<Effect> {
+    fn card(&mut self, common: Common, has_shown: bool, shown: &Shown, world: &World<'_>, now_s: u64) -> Vec<Effect> {
         let (log, mut effects) = news(world.log, &shown.log);
         let card = match self.check_card(&shown.card, world, now_s) {
             Ok(card) => card,
-            Err((refusal, twin)) => {
-                effects = twin.into_iter().map(|card| Effect::Twin(Box::new(card))).collect();
-                effects.extend(self.end(refusal, true));
-                return effects;
+            Err(refusal) => {
+                let twin = PeerCard::read(&shown.card, now_s).ok().filter(|_| refusal == Refusal::Twin);
+                let told = twin.map(|card| Effect::Twin(Box::new(card)));
+                return told.into_iter().chain(self.end(refusal, true)).collect();
             }
         };
         let standing = log.standing(&card.passport);
@@ -259,25 +252,20 @@ impl Handshake {
         effects
     }
 
-    fn check_card(
-        &self,
-        event: &Event,
-        world: &World<'_>,
-        now_s: u64,
-    ) -> Result<PeerCard, (Refusal, Option<PeerCard>)> {
+    fn check_card(&self, event: &Event, world: &World<'_>, now_s: u64) -> Result<PeerCard, Refusal> {
         if event.as_json().len() > MAX_CARD || event.verify().is_err() {
-            return Err((Refusal::Card, None));
+            return Err(Refusal::Card);
         }
-        let card = PeerCard::read(event, now_s).map_err(|_| (Refusal::Card, None))?;
+        let card = PeerCard::read(event, now_s).map_err(|_| Refusal::Card)?;
         if card.peer_id != self.peer_id {
-            return Err((Refusal::Card, None));
+            return Err(Refusal::Card);
         }
         if card.passport == world.me.passport {
-            return Err((Refusal::Twin, Some(card)));
+            return Err(Refusal::Twin);
         }
         let newest = world.cards.newest(&card.passport);
         let is_old = newest.is_some_and(|known| known.revokes(&card) || known.sequence > card.sequence);
-        if is_old { Err((Refusal::Superseded, None)) } else { Ok(card) }
+        if is_old { Err(Refusal::Superseded) } else { Ok(card) }
     }
 
     fn end(&mut self, refusal: Refusal, is_told: bool) -> Vec<Effect> {

@@ -34,7 +34,10 @@ pub enum Refused {
         node: PublicKey,
     },
     /// No more members are taken.
-    #[error("the federation has {} members, as many as it can; remove one with `timmy peer remove NPUB` first", super::MAX_MEMBERS)]
+    #[error(
+        "the federation has {} members, as many as it can; remove one with `timmy peer remove NPUB` first",
+        super::MAX_MEMBERS
+    )]
     Members,
     /// The log is as long as it may be, or this author's part of it.
     #[error("the membership log is full; found a new federation and invite the nodes anew")]
@@ -251,7 +254,8 @@ impl Log {
     /// True for the owner's key and for nodes that some entry that counts made an admin, removed or not.
     pub(crate) fn was_admin(&self, who: &PublicKey) -> bool {
         let about = self.graph.about(who).iter().filter(|number| self.view.counts.contains(**number));
-        let mut made = about.filter(|n| matches!(self.graph.node(**n).entry.act, Act::Found { .. } | Act::Admin { .. }));
+        let mut made =
+            about.filter(|n| matches!(self.graph.node(**n).entry.act, Act::Found { .. } | Act::Admin { .. }));
         made.next().is_some() || self.owner() == Some(*who)
     }
 
