@@ -123,8 +123,8 @@ impl Handshake {
             }
             (State::Hello, Message::Hello(theirs), Role::Dialer) => self.prove(theirs, world),
             (State::Proof { theirs }, Message::Proofs(tags), Role::Listener) => self.check_tags(theirs, &tags, world),
-            (State::Proof { theirs }, Message::Proof { mac, turn }, Role::Dialer) => {
-                self.check_proof(theirs, &mac, turn, world)
+            (State::Proof { theirs }, Message::Proof { mac, turn, heads }, Role::Dialer) => {
+                self.check_proof(theirs, &mac, turn, &heads, world)
             }
             (State::Turn { common }, Message::YouFirst(heads), _) if common.is_current => {
                 self.state = State::Card { common, has_shown: true };
@@ -183,10 +183,19 @@ impl Handshake {
         let turn = if common.is_current { Turn::Any } else { Turn::First };
         let mac = self.mac(LISTENER, key, me, &theirs, turn_byte(turn));
         self.state = State::Turn { common };
-        vec![Effect::Send(Message::Proof { mac, turn }.encode())]
+        // Names of entries tell nothing without the entries; all the same, only one that is up to date gets them.
+        let heads = if common.is_current { world.log.heads() } else { vec![] };
+        vec![Effect::Send(Message::Proof { mac, turn, heads }.encode())]
     }
 
-    fn check_proof(&mut self, theirs: [u8; 32], mac: &[u8; 32], turn: Turn, world: &World<'_>) -> Vec<Effect> {
+    fn check_proof(
+        &mut self,
+        theirs: [u8; 32],
+        mac: &[u8; 32],
+        turn: Turn,
+        heads: &[EventId],
+        world: &World<'_>,
+    ) -> Vec<Effect> {
         let me = &world.me.peer_id;
         let is_it = |key: &Secret| same(&self.mac(LISTENER, key, me, &theirs, turn_byte(turn)), mac);
         let Some((terms, circle, _)) = world.keyring.keys().find(|(_, _, key)| is_it(key)) else {
@@ -199,7 +208,7 @@ impl Handshake {
             return vec![Effect::Send(Message::YouFirst(vec![]).encode())];
         }
         self.state = State::Card { common, has_shown: true };
-        vec![Effect::Send(show(world, world.log, &[], vec![]))]
+        vec![Effect::Send(show(world, world.log, heads, vec![]))]
     }
 
     /// The other's card, and what it brought. Whoever has not shown its own does so now, with what the other lacks.

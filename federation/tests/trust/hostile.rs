@@ -84,7 +84,7 @@ fn a_tag_taken_for_a_proof_is_none() {
     let Some(Effect::Send(tags)) = tags.first() else { panic!() };
     let text = String::from_utf8(tags.clone()).unwrap();
     let first = text.split('"').nth(3).unwrap()[..64].to_owned();
-    let proof = format!(r#"["PROOF","{first}","any"]"#);
+    let proof = format!(r#"["PROOF","{first}","any",[]]"#);
     assert_eq!(refusals(&b.step(&mut machine, &Input::Frame(proof.as_bytes()), 1)), [Refusal::Stranger]);
 }
 
@@ -168,7 +168,7 @@ proptest! {
             "\\[\"(HELLO|PROOFS|PROOF|YOU|CARD|MORE|NO|EVENT)\",.{0,40}\\]".prop_map(String::into_bytes),
             Just(format!(r#"["HELLO",1,"{}"]"#, "07".repeat(32)).into_bytes()),
             Just(format!(r#"["PROOFS","{}"]"#, "07".repeat(1024)).into_bytes()),
-            Just(format!(r#"["PROOF","{}","any"]"#, "07".repeat(32)).into_bytes()),
+            Just(format!(r#"["PROOF","{}","any",[]]"#, "07".repeat(32)).into_bytes()),
         ], 0..6),
     ) {
         let (a, b) = pair();
