@@ -123,8 +123,8 @@ impl Handshake {
             }
             (State::Hello, Message::Hello(theirs), Role::Dialer) => self.prove(theirs, world),
             (State::Proof { theirs }, Message::Proofs(tags), Role::Listener) => self.check_tags(theirs, &tags, world),
-            (State::Proof { theirs }, Message::Proof { mac, turn }, Role::Dialer) => {
-                self.check_proof(theirs, &mac, turn, world)
+            (State::Proof { theirs }, Message::Proof { mac, turn, heads }, Role::Dialer) => {
+                self.check_proof(theirs, &mac, turn, &heads, world)
             }
             (State::Turn { common }, Message::YouFirst(heads), _) if common.is_current => {
                 self.state = State::Card { common, has_shown: true };
@@ -183,10 +183,19 @@ impl Handshake {
         let turn = if common.is_current { Turn::Any } else { Turn::First };
         let mac = self.mac(LISTENER, key, me, &theirs, turn_byte(turn));
         self.state = State::Turn { common };
-        vec![Effect::Send(Message::Proof { mac, turn }.encode())]
+        // Names of entries tell nothing without the entries; all the same, only one that is up to date gets them.
+        let heads = if common.is_current { world.log.heads() } else { vec![] };
+        vec![Effect::Send(Message::Proof { mac, turn, heads }.encode())]
     }
 
-    fn check_proof(&mut self, theirs: [u8; 32], mac: &[u8; 32], turn: Turn, world: &World<'_>) -> Vec<Effect> {
+    fn check_proof(
+        &mut self,
+        theirs: [u8; 32],
+        mac: &[u8; 32],
+        turn: Turn,
+        heads: &[EventId],
+        world: &World<'_>,
+    ) -> Vec<Effect> {
         let me = &world.me.peer_id;
         let is_it = |key: &Secret| same(&self.mac(LISTENER, key, me, &theirs, turn_byte(turn)), mac);
         let Some((terms, circle, _)) = world.keyring.keys().find(|(_, _, key)| is_it(key)) else {
@@ -199,25 +208,18 @@ impl Handshake {
             return vec![Effect::Send(Message::YouFirst(vec![]).encode())];
         }
         self.state = State::Card { common, has_shown: true };
-        vec![Effect::Send(show(world, world.log, &[], vec![]))]
+        vec![Effect::Send(show(world, world.log, heads, vec![]))]
     }
 
     /// The other's card, and what it brought. Whoever has not shown its own does so now, with what the other lacks.
-    fn card(
-        &mut self,
-        common: Common,
-        has_shown: bool,
-        shown: &Shown,
-        world: &World<'_>,
-        now_s: u64,
-    ) -> Vec<Effect> {
+    fn card(&mut self, common: Common, has_shown: bool, shown: &Shown, world: &World<'_>, now_s: u64) -> Vec<Effect> {
         let (log, mut effects) = news(world.log, &shown.log);
         let card = match self.check_card(&shown.card, world, now_s) {
             Ok(card) => card,
-            Err((refusal, twin)) => {
-                effects = twin.into_iter().map(|card| Effect::Twin(Box::new(card))).collect();
-                effects.extend(self.end(refusal, true));
-                return effects;
+            Err(refusal) => {
+                let twin = PeerCard::read(&shown.card, now_s).ok().filter(|_| refusal == Refusal::Twin);
+                let told = twin.map(|card| Effect::Twin(Box::new(card)));
+                return told.into_iter().chain(self.end(refusal, true)).collect();
             }
         };
         let standing = log.standing(&card.passport);
@@ -259,25 +261,20 @@ impl Handshake {
         effects
     }
 
-    fn check_card(
-        &self,
-        event: &Event,
-        world: &World<'_>,
-        now_s: u64,
-    ) -> Result<PeerCard, (Refusal, Option<PeerCard>)> {
+    fn check_card(&self, event: &Event, world: &World<'_>, now_s: u64) -> Result<PeerCard, Refusal> {
         if event.as_json().len() > MAX_CARD || event.verify().is_err() {
-            return Err((Refusal::Card, None));
+            return Err(Refusal::Card);
         }
-        let card = PeerCard::read(event, now_s).map_err(|_| (Refusal::Card, None))?;
+        let card = PeerCard::read(event, now_s).map_err(|_| Refusal::Card)?;
         if card.peer_id != self.peer_id {
-            return Err((Refusal::Card, None));
+            return Err(Refusal::Card);
         }
         if card.passport == world.me.passport {
-            return Err((Refusal::Twin, Some(card)));
+            return Err(Refusal::Twin);
         }
         let newest = world.cards.newest(&card.passport);
         let is_old = newest.is_some_and(|known| known.revokes(&card) || known.sequence > card.sequence);
-        if is_old { Err((Refusal::Superseded, None)) } else { Ok(card) }
+        if is_old { Err(Refusal::Superseded) } else { Ok(card) }
     }
 
     fn end(&mut self, refusal: Refusal, is_told: bool) -> Vec<Effect> {

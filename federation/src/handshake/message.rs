@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `["HELLO", 1, nonce]` | 32 random bytes, hex |
 //! | `["PROOFS", tags]` | from the dialer: 64 tags of 16 bytes, hex; those beyond its keys are random |
-//! | `["PROOF", mac, turn]` | from the listener: `any` or `first` ("you show your card first") |
+//! | `["PROOF", mac, turn, heads]` | from the listener: `any` with its heads, or `first` ("you show your card first") with none |
 //! | `["YOU", heads]` | from the dialer: you first |
 //! | `["CARD", {card, addresses, relays, heads, log, keys}]` | |
 //! | `["MORE", log, keys]` | what the other lacks |
@@ -34,7 +34,7 @@ pub(super) type Tag = [u8; 16];
 pub(super) enum Message {
     Hello([u8; 32]),
     Proofs(Vec<Tag>),
-    Proof { mac: [u8; 32], turn: Turn },
+    Proof { mac: [u8; 32], turn: Turn, heads: Vec<EventId> },
     YouFirst(Vec<EventId>),
     Card(Box<Shown>),
     More { log: Vec<Event>, keys: Vec<Event> },
@@ -71,7 +71,7 @@ impl Message {
         let text = match self {
             Self::Hello(nonce) => serde_json::to_vec(&("HELLO", VERSION, hex::encode(nonce))),
             Self::Proofs(tags) => serde_json::to_vec(&("PROOFS", hex::encode(tags.concat()))),
-            Self::Proof { mac, turn } => serde_json::to_vec(&("PROOF", hex::encode(mac), turn)),
+            Self::Proof { mac, turn, heads } => serde_json::to_vec(&("PROOF", hex::encode(mac), turn, heads)),
             Self::YouFirst(heads) => serde_json::to_vec(&("YOU", heads)),
             Self::Card(shown) => serde_json::to_vec(&("CARD", shown)),
             Self::More { log, keys } => serde_json::to_vec(&("MORE", log, keys)),
@@ -94,7 +94,11 @@ impl Message {
         let message = match word.as_str() {
             "HELLO" if place(1)? == VERSION.to_string() => Self::Hello(hex_place(place(2)?)?),
             "PROOFS" => Self::Proofs(tags(place(1)?)?),
-            "PROOF" => Self::Proof { mac: hex_place(place(1)?)?, turn: serde_json::from_str(place(2)?).ok()? },
+            "PROOF" => Self::Proof {
+                mac: hex_place(place(1)?)?,
+                turn: serde_json::from_str(place(2)?).ok()?,
+                heads: serde_json::from_str(place(3)?).ok()?,
+            },
             "NO" => Self::No(serde_json::from_str(place(1)?).ok()?),
             "YOU" if is_proven => Self::YouFirst(serde_json::from_str(place(1)?).ok()?),
             "CARD" if is_proven => Self::Card(serde_json::from_str(place(1)?).ok()?),
@@ -109,8 +113,8 @@ impl Message {
     fn is_bounded(&self) -> bool {
         let few = |log: &[Event], keys: &[Event]| log.len() <= MAX_ENTRIES && keys.len() <= MAX_SEALED_KEPT;
         match self {
-            Self::Hello(_) | Self::Proofs(_) | Self::Proof { .. } | Self::No(_) => true,
-            Self::YouFirst(heads) => heads.len() <= MAX_HEADS,
+            Self::Hello(_) | Self::Proofs(_) | Self::No(_) => true,
+            Self::Proof { heads, .. } | Self::YouFirst(heads) => heads.len() <= MAX_HEADS,
             Self::More { log, keys } => few(log, keys),
             Self::Card(shown) => {
                 few(&shown.log, &shown.keys)

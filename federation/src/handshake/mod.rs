@@ -5,7 +5,7 @@
 //!   HELLO nonce ──────────────────────────►
 //!   ◄────────────────────────── HELLO nonce
 //!   PROOFS 64 tags ───────────────────────►   one of them is by a key that is here, or: NO stranger
-//!   ◄───────────────── PROOF mac, any│first
+//!   ◄──────────── PROOF mac, any│first, heads
 //!   CARD, or YOU ─────────────────────────►   (after YOU the two sides change places below)
 //!   ◄────────────────────── CARD, log, keys   or: NO removed
 //!   MORE log, keys ───────────────────────►

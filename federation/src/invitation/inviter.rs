@@ -155,7 +155,10 @@ impl Inviter {
             return vec![refuse(Refusal::Busy)];
         }
         match self.check(from, event, &ask, world, now) {
-            Ok((card, is_spent)) => self.accept(from, ask, card, is_spent, world, now, rng),
+            Ok((card, is_to_join)) => {
+                let pending = Pending { from, ask, card, is_journaled: false };
+                self.accept(pending, is_to_join, world, now, rng)
+            }
             Err(refusal) => {
                 let mut effects = vec![refuse(refusal)];
                 effects.extend(self.count_wrong(from, &ask, refusal, now));
@@ -225,35 +228,32 @@ impl Inviter {
         Ok((card, !is_enough))
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Spends the code for a joiner that has to join; nothing is signed before that is on disk.
     fn accept<R: RngCore + CryptoRng>(
         &mut self,
-        from: Source,
-        ask: Ask,
-        card: PeerCard,
+        mut pending: Pending,
         is_to_join: bool,
         world: &InviterWorld<'_>,
         now: u64,
         rng: &mut R,
     ) -> Vec<Effect> {
-        let invitation = ask.invitation;
-        if is_to_join && let Err(why) = world.log.draft(&join(&ask, &card), world.me.passport, now) {
-            return vec![Effect::Refuse { to: from, invitation, refusal: reason(&why) }];
+        let invitation = pending.ask.invitation;
+        if is_to_join && let Err(why) = world.log.draft(&pending.act(), world.me.passport, now) {
+            return vec![Effect::Refuse { to: pending.from, invitation, refusal: reason(&why) }];
         }
         let Some(record) = self.records.get_mut(&invitation) else { return vec![] };
         let is_new = is_to_join && record.state == State::Open;
         // A joiner that asks again while its first asking is under way, by the other carrier perhaps: the journal's word is awaited once.
         let is_awaited = self.pending.get(&invitation).is_some_and(|pending| !pending.is_journaled);
+        let mut effects = vec![Effect::Card(pending.ask.card.clone())];
         if is_new {
-            record.state = State::Spent(card.passport);
+            record.state = State::Spent(pending.card.passport);
+            effects.push(Effect::Journal(record.clone()));
         }
-        let journal = is_new.then(|| Effect::Journal(record.clone()));
-        let keep = Effect::Card(ask.card.clone());
-        let is_journaled = !is_new && !is_awaited;
-        self.pending.insert(invitation, Pending { from, ask, card, is_journaled });
-        let mut effects = vec![keep];
-        effects.extend(journal);
-        if is_journaled {
+        pending.is_journaled = !is_new && !is_awaited;
+        let is_ready = pending.is_journaled;
+        self.pending.insert(invitation, pending);
+        if is_ready {
             effects.extend(self.sign(invitation, world, now, rng));
         }
         effects
@@ -283,12 +283,11 @@ impl Inviter {
     ) -> Vec<Effect> {
         let Some(pending) = self.pending.get(&id) else { return vec![] };
         let standing = world.log.standing(&pending.card.passport);
-        let is_enough =
-            standing.acts_for_owner() || (standing == Standing::Guest && pending.ask.role == Role::Guest);
+        let is_enough = standing.acts_for_owner() || (standing == Standing::Guest && pending.ask.role == Role::Guest);
         let entry = if is_enough {
             None
         } else {
-            match world.log.draft(&join(&pending.ask, &pending.card), world.me.passport, now) {
+            match world.log.draft(&pending.act(), world.me.passport, now) {
                 Ok(draft) => Some(Box::new(draft)),
                 Err(why) => return self.refuse_pending(id, reason(&why)).into_iter().collect(),
             }
@@ -345,8 +344,10 @@ impl Inviter {
     }
 }
 
-fn join(ask: &Ask, card: &PeerCard) -> Act {
-    Act::Join { node: card.passport, role: ask.role, invitation: Some(ask.invitation) }
+impl Pending {
+    fn act(&self) -> Act {
+        Act::Join { node: self.card.passport, role: self.ask.role, invitation: Some(self.ask.invitation) }
+    }
 }
 
 /// The joiner's card: its signatures, its end, the install that asks, and the carrier's word.
@@ -370,4 +371,3 @@ fn reason(why: &Refused) -> Refusal {
         }
     }
 }
-

@@ -25,10 +25,14 @@ pub enum JoinError {
     )]
     NoAnswer,
     /// An answer came that is not what the code promises.
-    #[error("an answer came that is not by the node that made the code ({0}); nothing was joined. Make a new code with `timmy peer invite`")]
+    #[error(
+        "an answer came that is not by the node that made the code ({0}); nothing was joined. Make a new code with `timmy peer invite`"
+    )]
     Welcome(&'static str),
     /// This node belongs elsewhere.
-    #[error("this node already belongs to a federation of {0} nodes; leave it first with `timmy peer remove` of its own npub")]
+    #[error(
+        "this node already belongs to a federation of {0} nodes; leave it first with `timmy peer remove` of its own npub"
+    )]
     Elsewhere(usize),
 }
 
@@ -43,7 +47,7 @@ pub fn may_join(own: Option<&Log>, me: &nostr::PublicKey) -> Result<(), JoinErro
 }
 
 /// What comes to a joiner.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum JoinerInput<'a> {
     /// An answer (kind 9770).
     Heard {
@@ -223,8 +227,10 @@ fn open(welcome: &Welcome, log: &Log, install: &Keys) -> Result<(Keyring, Sealed
         });
     }
     let secrets = keyring.secrets(&log.terms()).ok_or("it brought no keys")?;
-    let is_sibling = log.recipients().iter().any(|(npub, role)| {
-        *role == Role::Sibling && welcome.joiner == *npub
-    });
-    if is_sibling && secrets.sibling.is_none() { Err("it brought no keys for a sibling") } else { Ok((keyring, sealed)) }
+    let is_sibling = log.recipients().iter().any(|(npub, role)| *role == Role::Sibling && welcome.joiner == *npub);
+    if is_sibling && secrets.sibling.is_none() {
+        Err("it brought no keys for a sibling")
+    } else {
+        Ok((keyring, sealed))
+    }
 }

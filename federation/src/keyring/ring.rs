@@ -188,9 +188,8 @@ impl Keyring {
         }
         let aad = aad(topic, epoch);
         let of_epoch = self.kept.iter().filter(|kept| kept.terms.epoch == epoch).filter_map(|kept| kept.key(circle));
-        let mut opened = of_epoch.filter_map(|key| {
-            cipher(key).decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad }).ok()
-        });
+        let mut opened = of_epoch
+            .filter_map(|key| cipher(key).decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad }).ok());
         opened.next().ok_or(KeyringError::Sealed)
     }
 }

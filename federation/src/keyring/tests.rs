@@ -97,7 +97,10 @@ fn tags_are_blind_and_change_by_day_and_epoch() {
     ring.add(&Opened { terms: log.terms(), secrets: distinct(1) });
     let tags = ring.tags(&log.terms(), 20_000);
     assert_eq!(tags.len(), 2);
-    assert_eq!(tags.iter().map(|t| ring.knows(t, 20_000)).collect::<Vec<_>>(), [Some(Circle::Siblings), Some(Circle::Everybody)]);
+    assert_eq!(
+        tags.iter().map(|t| ring.knows(t, 20_000)).collect::<Vec<_>>(),
+        [Some(Circle::Siblings), Some(Circle::Everybody)]
+    );
     assert!(ring.knows(&tags[0], 20_001).is_some() && ring.knows(&tags[0], 19_999).is_some());
     assert!(ring.knows(&tags[0], 20_002).is_none());
     assert!(ring.knows(&[0; 16], 20_000).is_none());
@@ -135,7 +138,14 @@ fn files_come_back_and_damage_is_an_error() {
     for n in 0..20 {
         ring.add(&opened(Terms { epoch: 41, ..base }, 100 + n));
     }
-    assert_eq!(ring.keys().filter(|(terms, ..)| terms.epoch == 41).map(|(_, c, _)| c).filter(|c| *c == Circle::Everybody).count(), MAX_OF_EPOCH);
+    assert_eq!(
+        ring.keys()
+            .filter(|(terms, ..)| terms.epoch == 41)
+            .map(|(_, c, _)| c)
+            .filter(|c| *c == Circle::Everybody)
+            .count(),
+        MAX_OF_EPOCH
+    );
     assert_eq!(ring.len(), MAX_KEPT);
 }
 
@@ -151,7 +161,10 @@ fn sealed_keys_are_an_admin_s_and_open_for_members_alone() {
     assert!(kept.take(&event, &log, &keys(2)).unwrap().is_none(), "nothing for the removed one");
     assert_eq!(kept.events().count(), 1);
     assert_eq!(kept.for_member(&[keys(3).public_key()], 1).len(), 1);
-    assert_eq!(kept.for_member(&[keys(2).public_key()], 1).len() + kept.for_member(&[keys(3).public_key()], 3).len(), 0);
+    assert_eq!(
+        kept.for_member(&[keys(2).public_key()], 1).len() + kept.for_member(&[keys(3).public_key()], 3).len(),
+        0
+    );
     // A guest, a stranger and the removed make none; nor does an admin for an epoch after its own removal.
     for n in [3, 8, 2] {
         let event = sealed(n, log.terms(), &secrets, &log.recipients());
@@ -172,7 +185,7 @@ fn keys_other_than_those_named_are_refused() {
     let event = sealed(1, log.terms(), &distinct(5), &log.recipients());
     let other = sealed(1, log.terms(), &distinct(6), &log.recipients());
     // The tags of one, the seals of the other: an admin that gives each member another key.
-    let mixed = nostr::EventBuilder::new(event.kind, other.content.clone()).tags(event.tags.to_vec());
+    let mixed = nostr::EventBuilder::new(event.kind, other.content).tags(event.tags.to_vec());
     let mixed = mixed.sign_with_keys(&keys(1)).unwrap();
     assert!(matches!(SealedKeys::default().take(&mixed, &log, &keys(4)), Err(SealedError::Envelope(_))));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nostr::secp256k1::rand::rngs::StdRng;
 use nostr::secp256k1::rand::{Rng, SeedableRng};
-use nostr::{Event, EventBuilder, EventId, JsonUtil, Keys, Kind, PublicKey, Timestamp};
+use nostr::{Event, EventBuilder, EventId, JsonUtil, Keys, Kind, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -131,76 +131,110 @@ fn queues_are_bounded_and_end() {
     assert_eq!(outbox.waiting_for(&to), 0);
 }
 
-/// A thousand envelopes while each carrier is cut in turn, unnoticed at first; receipts are lost too. All arrive, each is let through once.
+/// A sender, a receiver, and two carriers between them that lose everything while they are down.
+struct Line {
+    outbox: Outbox,
+    inbox: Inbox,
+    rng: StdRng,
+    wire: VecDeque<(u64, Effect)>,
+    arrived: BTreeMap<EventId, usize>,
+    lan_up: bool,
+    relay_up: bool,
+    step: u64,
+}
+
+impl Line {
+    fn new(seed: u64) -> Self {
+        let rng = StdRng::seed_from_u64(seed);
+        let (outbox, inbox) = (Outbox::default(), Inbox::default());
+        let (wire, arrived) = (VecDeque::new(), BTreeMap::new());
+        Self { outbox, inbox, rng, wire, arrived, lan_up: true, relay_up: true, step: 0 }
+    }
+
+    fn input(&mut self, input: Input) {
+        let effects = self.outbox.handle(input, self.step * 20, NOW);
+        self.carry_out(effects);
+    }
+
+    fn reach(&mut self, lan: bool) {
+        self.input(Input::Reach { peer: keys(2).public_key(), reach: Reach { lan, relay: true } });
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Journal(item) => self.input(Input::Journaled { to: item.to, id: item.envelope.id }),
+                Effect::Forget { .. } => {}
+                sent @ (Effect::Lan { .. } | Effect::Letter { .. }) => {
+                    self.wire.push_back((self.step + self.rng.gen_range(1..10), sent));
+                }
+            }
+        }
+    }
+
+    /// Delivers what is due.
+    fn deliver(&mut self) {
+        let (due, later): (Vec<_>, Vec<_>) = self.wire.drain(..).partition(|(at, _)| *at <= self.step);
+        self.wire.extend(later);
+        for (_, effect) in due {
+            match effect {
+                Effect::Lan { to, envelope } => {
+                    self.take(&envelope, self.lan_up);
+                    // Receipts are lost too.
+                    if self.lan_up && self.rng.gen_ratio(9, 10) {
+                        self.input(Input::Receipt { from: to, ids: vec![envelope.id] });
+                    }
+                }
+                Effect::Letter { to, envelope, .. } => {
+                    self.take(&envelope, self.relay_up);
+                    self.input(Input::Letter { to, id: envelope.id, is_taken: self.relay_up });
+                }
+                Effect::Journal(_) | Effect::Forget { .. } => {}
+            }
+        }
+    }
+
+    fn take(&mut self, envelope: &Event, is_up: bool) {
+        if is_up && self.inbox.take(envelope, NOW).is_ok() {
+            *self.arrived.entry(envelope.id).or_default() += 1;
+        }
+    }
+}
+
+/// Each carrier is cut in turn, unnoticed at first. All arrive, and each is let through once.
 #[test]
 fn a_thousand_envelopes_with_each_carrier_cut_in_turn() {
     for seed in 0..5_u64 {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
-        let to: PublicKey = keys(2).public_key();
-        let mut arrived: BTreeMap<EventId, usize> = BTreeMap::new();
-        let mut wire: VecDeque<(u64, Effect)> = VecDeque::new();
+        let mut line = Line::new(seed);
         let mut all = BTreeSet::new();
-        let (mut lan_up, mut relay_up) = (true, true);
-        let mut step = 0_u64;
-        let mut effects = outbox.handle(Input::Reach { peer: to, reach: Reach { lan: true, relay: true } }, 0, NOW);
-        while step < 4_000 && (step < 1_000 || outbox.waiting_for(&to) > 0) {
-            let now_ms = step * 20;
-            match step {
-                200 => lan_up = false,
+        line.reach(true);
+        while line.step < 4_000 && (line.step < 1_000 || line.outbox.waiting_for(&keys(2).public_key()) > 0) {
+            match line.step {
+                200 => line.lan_up = false,
                 // Seconds later the death of the connection is noticed.
-                350 => effects.extend(outbox.handle(Input::Reach { peer: to, reach: Reach { lan: false, relay: true } }, now_ms, NOW)),
+                350 => line.reach(false),
                 500 => {
-                    lan_up = true;
-                    effects.extend(outbox.handle(Input::Reach { peer: to, reach: Reach { lan: true, relay: true } }, now_ms, NOW));
+                    line.lan_up = true;
+                    line.reach(true);
                 }
-                600 => relay_up = false,
-                900 => relay_up = true,
+                600 => line.relay_up = false,
+                900 => line.relay_up = true,
                 _ => {}
             }
-            if step < 1_000 {
-                let urgency = if step % 7 == 0 { Urgency::Sure } else { Urgency::Usual };
-                let item = item(step, urgency);
+            if line.step < 1_000 {
+                let urgency = if line.step.is_multiple_of(7) { Urgency::Sure } else { Urgency::Usual };
+                let item = item(line.step, urgency);
                 all.insert(item.envelope.id);
-                effects.extend(outbox.put(item, NOW).unwrap());
+                let effects = line.outbox.put(item, NOW).unwrap();
+                line.carry_out(effects);
             }
-            effects.extend(outbox.handle(Input::Tick, now_ms, NOW));
-            for effect in std::mem::take(&mut effects) {
-                match effect {
-                    Effect::Journal(item) => {
-                        effects.extend(outbox.handle(Input::Journaled { to, id: item.envelope.id }, now_ms, NOW));
-                    }
-                    Effect::Forget { .. } => {}
-                    other => wire.push_back((step + rng.gen_range(1..10), other)),
-                }
-            }
-            for _ in 0..wire.len() {
-                let Some((at, effect)) = wire.pop_front() else { break };
-                if at > step {
-                    wire.push_back((at, effect));
-                    continue;
-                }
-                let (envelope, is_lan) = match effect {
-                    Effect::Lan { envelope, .. } => (envelope, true),
-                    Effect::Letter { envelope, .. } => (envelope, false),
-                    Effect::Journal(_) | Effect::Forget { .. } => unreachable!(),
-                };
-                let id = envelope.id;
-                let is_up = if is_lan { lan_up } else { relay_up };
-                if is_up && inbox.take(&envelope, NOW).is_ok() {
-                    *arrived.entry(id).or_default() += 1;
-                }
-                if is_lan && is_up && rng.gen_ratio(9, 10) {
-                    effects.extend(outbox.handle(Input::Receipt { from: to, ids: vec![id] }, now_ms, NOW));
-                } else if !is_lan {
-                    effects.extend(outbox.handle(Input::Letter { to, id, is_taken: is_up }, now_ms, NOW));
-                }
-            }
-            step += 1;
+            line.input(Input::Tick);
+            line.deliver();
+            line.step += 1;
         }
-        assert_eq!(outbox.waiting_for(&to), 0, "seed {seed}");
-        assert_eq!(arrived.keys().copied().collect::<BTreeSet<_>>(), all, "seed {seed}");
-        assert!(arrived.values().all(|times| *times == 1), "seed {seed}");
+        assert_eq!(line.outbox.waiting_for(&keys(2).public_key()), 0, "seed {seed}");
+        assert_eq!(line.arrived.keys().copied().collect::<BTreeSet<_>>(), all, "seed {seed}");
+        assert!(line.arrived.values().all(|times| *times == 1), "seed {seed}");
     }
 }
 

@@ -34,7 +34,10 @@ pub enum Refused {
         node: PublicKey,
     },
     /// No more members are taken.
-    #[error("the federation has {} members, as many as it can; remove one with `timmy peer remove NPUB` first", super::MAX_MEMBERS)]
+    #[error(
+        "the federation has {} members, as many as it can; remove one with `timmy peer remove NPUB` first",
+        super::MAX_MEMBERS
+    )]
     Members,
     /// The log is as long as it may be, or this author's part of it.
     #[error("the membership log is full; found a new federation and invite the nodes anew")]
@@ -133,7 +136,6 @@ impl Log {
         self.admit(*entry, event.clone())?;
         let mut new = vec![event.clone()];
         new.extend(self.admit_waiting());
-        self.view = fold(&self.graph, &self.graph.all());
         Ok(Taken::New(new))
     }
 
@@ -157,19 +159,25 @@ impl Log {
         let size = event.as_json().len();
         self.check_room(&entry.author, size)?;
         let (past, depth) = self.graph.past_of(&entry.heads).ok_or(Refused::Kind)?;
-        let rank = self.right(&entry, &past)?;
+        // The usual case is an entry made on all that is known: then nothing lies beside it, and what counted counts.
+        let is_last = past.iter().count() == self.graph.len();
+        let rank = self.right(&entry, &past, is_last)?;
         self.bytes += size;
+        let number = self.graph.len();
         self.graph.add(Node { entry, event, depth, past, rank });
+        if is_last {
+            self.view.counts.insert(number);
+        } else {
+            self.view = fold(&self.graph, &self.graph.all());
+        }
         Ok(())
     }
 
-    fn right(&self, entry: &Entry, past: &Bits) -> Result<Rank, Refused> {
+    fn right(&self, entry: &Entry, past: &Bits, is_last: bool) -> Result<Rank, Refused> {
         if matches!(entry.act, Act::Found { .. }) {
             return Ok((1, entry.id));
         }
-        // The usual case is an entry on all that is known.
-        let is_all = past.iter().count() == self.graph.len();
-        let then = if is_all { fold(&self.graph, &self.graph.all()) } else { fold(&self.graph, past) };
+        let then = if is_last { self.view.clone() } else { fold(&self.graph, past) };
         then.check(&self.graph, &entry.author, &entry.act).map_err(|why| refused(why, entry.author, &entry.act))?;
         // One who leaves may be nobody otherwise: the weakest.
         Ok(then.rank(&self.graph, &entry.author).unwrap_or((u32::MAX, entry.id)))
@@ -251,7 +259,8 @@ impl Log {
     /// True for the owner's key and for nodes that some entry that counts made an admin, removed or not.
     pub(crate) fn was_admin(&self, who: &PublicKey) -> bool {
         let about = self.graph.about(who).iter().filter(|number| self.view.counts.contains(**number));
-        let mut made = about.filter(|n| matches!(self.graph.node(**n).entry.act, Act::Found { .. } | Act::Admin { .. }));
+        let mut made =
+            about.filter(|n| matches!(self.graph.node(**n).entry.act, Act::Found { .. } | Act::Admin { .. }));
         made.next().is_some() || self.owner() == Some(*who)
     }
 

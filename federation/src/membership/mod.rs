@@ -18,11 +18,13 @@
 mod fold;
 mod graph;
 mod log;
+mod roster;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use log::{Log, Member, Refused, Taken};
+pub use roster::{Known, MAX_INSTALLS, MAX_PASSPORTS, Roster};
 
 /// The most members, guests included: each removal seals keys to all of them, in one event.
 pub const MAX_MEMBERS: usize = 64;

@@ -78,7 +78,7 @@ fn only_the_owner_and_admins_admit_and_remove() {
     assert_eq!(log.draft(&Act::Admin { node: npub(5) }, npub(1), 2), Err(Refused::Subject { node: npub(5) }));
     assert_eq!(log.draft(&Act::Remove { node: npub(6) }, npub(1), 2), Err(Refused::Subject { node: npub(6) }));
     // Whoever belongs may leave.
-    let mut left = log.clone();
+    let mut left = log;
     act(&mut left, 5, &Act::Remove { node: npub(5) });
     assert_eq!(left.standing(&npub(5)), Standing::Removed { epoch: 2 });
 }
@@ -87,7 +87,8 @@ fn only_the_owner_and_admins_admit_and_remove() {
 fn forged_and_foreign_entries_are_refused_with_reasons() {
     let mut log = family();
     // Signed, well made, and by one who may not: made on another log where nobody checks.
-    let forged = nips::federation::Entry::to_event(&join(7, Role::Sibling), Some(log.federation()), &log.heads(), npub(4), 2);
+    let forged =
+        nips::federation::Entry::to_event(&join(7, Role::Sibling), Some(log.federation()), &log.heads(), npub(4), 2);
     assert_eq!(log.take(&forged.sign_with_keys(&keys(4)).unwrap()), Err(Refused::Author { author: npub(4) }));
     let mut broken = log.draft(&join(7, Role::Sibling), npub(1), 2).unwrap().sign_with_keys(&keys(1)).unwrap();
     broken.pubkey = npub(2);
@@ -95,7 +96,12 @@ fn forged_and_foreign_entries_are_refused_with_reasons() {
     let other = Log::founding("other", None, npub(9), 1).sign_with_keys(&keys(9)).unwrap();
     assert_eq!(log.take(&other), Err(Refused::Federation));
     let foreign = nips::federation::Entry::to_event(
-        &join(7, Role::Sibling), Some(FederationId(other.id)), &[other.id], npub(1), 2);
+        &join(7, Role::Sibling),
+        Some(FederationId(other.id)),
+        &[other.id],
+        npub(1),
+        2,
+    );
     assert_eq!(log.take(&foreign.sign_with_keys(&keys(1)).unwrap()), Err(Refused::Federation));
     let note = nostr::EventBuilder::text_note("hi").sign_with_keys(&keys(1)).unwrap();
     assert!(matches!(log.take(&note), Err(Refused::Envelope(_))));

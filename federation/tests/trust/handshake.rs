@@ -20,7 +20,11 @@ fn names(node: &Node) -> Vec<Vec<u8>> {
     let bech32 = keys.iter().map(|key| key.to_bech32().unwrap().into_bytes());
     let raw = keys.iter().map(|key| key.to_bytes().to_vec());
     let log = node.log.iter().map(|log| log.federation().to_string().into_bytes());
-    hex.chain(bech32).chain(raw).chain(log).chain([me.card.id.to_hex().into_bytes(), me.card.sig.to_string().into_bytes()]).collect()
+    hex.chain(bech32)
+        .chain(raw)
+        .chain(log)
+        .chain([me.card.id.to_hex().into_bytes(), me.card.sig.to_string().into_bytes()])
+        .collect()
 }
 
 fn assert_silent(frames: &[Vec<u8>], node: &Node) {
@@ -40,7 +44,13 @@ fn two_siblings_meet() {
         let (x, y) = (met.dialer.unwrap().unwrap(), met.listener.unwrap().unwrap());
         assert_eq!((x.circle, y.circle, x.is_current), (Circle::Siblings, Circle::Siblings, true));
         assert!(!x.addresses.is_empty());
-        assert_eq!(met.others.iter().filter(|e| matches!(e, Effect::Entries(_) | Effect::Keys(_) | Effect::SealTo { .. })).count(), 0);
+        assert_eq!(
+            met.others
+                .iter()
+                .filter(|e| matches!(e, Effect::Entries(_) | Effect::Keys(_) | Effect::SealTo { .. }))
+                .count(),
+            0
+        );
     }
     let met = meet(&mut b, &mut a);
     let peer = met.dialer.unwrap().unwrap();
@@ -98,7 +108,8 @@ fn one_that_was_away_gets_what_it_missed_and_shows_its_card_first() {
         assert_eq!((away.log().epoch(), away.is_current()), (2, true));
         assert_eq!(away.standing(3), Standing::Removed { epoch: 2 });
         // The frame with a card that came first was the one of the node that was behind.
-        let (first, other) = if is_dialer { (&met.by_dialer, &met.by_listener) } else { (&met.by_listener, &met.by_dialer) };
+        let (first, other) =
+            if is_dialer { (&met.by_dialer, &met.by_listener) } else { (&met.by_listener, &met.by_dialer) };
         let at = |frames: &[Vec<u8>]| frames.iter().position(|f| f.starts_with(b"[\"CARD\"")).unwrap();
         assert!(at(first) <= at(other) + usize::from(!is_dialer) && at(first) == 2);
         // The removed one is refused by both, whoever dials, and learns nothing from either.
@@ -227,7 +238,8 @@ fn cards_that_are_not_good_are_refused() {
     let older = card(&b.passport, &b.install, &b.transport, 1, NOW + 100);
     let mut forged = good.clone();
     forged.sig = a.me.card.sig;
-    let cases = [(ended, Refusal::Card), (elsewhere, Refusal::Card), (forged, Refusal::Card), (older, Refusal::Superseded)];
+    let cases =
+        [(ended, Refusal::Card), (elsewhere, Refusal::Card), (forged, Refusal::Card), (older, Refusal::Superseded)];
     for (card, refusal) in cases.into_iter().chain([(a.me.card.clone(), Refusal::Card)]) {
         b.me.card = card;
         let met = meet(&mut b, &mut a);

@@ -24,7 +24,9 @@ fn feed(node: &Node, from: libp2p::PeerId, random: [u8; 64], frames: &[Vec<u8>])
 }
 
 fn has_card(effects: &[Effect]) -> bool {
-    effects.iter().any(|e| matches!(e, Effect::Send(frame) if frame.starts_with(b"[\"CARD\"")) || matches!(e, Effect::Done(_)))
+    effects
+        .iter()
+        .any(|e| matches!(e, Effect::Send(frame) if frame.starts_with(b"[\"CARD\"")) || matches!(e, Effect::Done(_)))
 }
 
 #[test]
@@ -63,7 +65,9 @@ fn what_is_reflected_is_refused() {
     // Two dialers that are wired to each other: neither becomes a listener.
     let (mut x, hello_x) = Handshake::dial(b.me.peer_id, [1; 64], 0);
     let (mut y, hello_y) = Handshake::dial(a.me.peer_id, [2; 64], 0);
-    let send = |effects: &[Effect]| effects.iter().find_map(|e| if let Effect::Send(f) = e { Some(f.clone()) } else { None }).unwrap();
+    let send = |effects: &[Effect]| {
+        effects.iter().find_map(|e| if let Effect::Send(f) = e { Some(f.clone()) } else { None }).unwrap()
+    };
     let tags_x = a.step(&mut x, &Input::Frame(&send(&hello_y)), 1);
     let tags_y = b.step(&mut y, &Input::Frame(&send(&hello_x)), 1);
     assert_eq!(refusals(&a.step(&mut x, &Input::Frame(&send(&tags_y)), 1)), [Refusal::Protocol]);
@@ -80,7 +84,7 @@ fn a_tag_taken_for_a_proof_is_none() {
     let Some(Effect::Send(tags)) = tags.first() else { panic!() };
     let text = String::from_utf8(tags.clone()).unwrap();
     let first = text.split('"').nth(3).unwrap()[..64].to_owned();
-    let proof = format!(r#"["PROOF","{first}","any"]"#);
+    let proof = format!(r#"["PROOF","{first}","any",[]]"#);
     assert_eq!(refusals(&b.step(&mut machine, &Input::Frame(proof.as_bytes()), 1)), [Refusal::Stranger]);
 }
 
@@ -117,7 +121,9 @@ fn one_who_was_removed_cannot_have_a_card_shown_by_asking() {
     let random = gone.random();
     let (mut dialer, first) = Handshake::dial(a.me.peer_id, random, 0);
     let mut listener = Handshake::listen(gone.me.peer_id, [5; 64], 0);
-    let send = |effects: &[Effect]| effects.iter().find_map(|e| if let Effect::Send(f) = e { Some(f.clone()) } else { None }).unwrap();
+    let send = |effects: &[Effect]| {
+        effects.iter().find_map(|e| if let Effect::Send(f) = e { Some(f.clone()) } else { None }).unwrap()
+    };
     let hello = a.step(&mut listener, &Input::Frame(&send(&first)), 1);
     let tags = gone.step(&mut dialer, &Input::Frame(&send(&hello)), 1);
     let proof = a.step(&mut listener, &Input::Frame(&send(&tags)), 1);
@@ -136,7 +142,14 @@ fn what_is_too_large_or_out_of_turn_ends_it() {
     let card = br#"["CARD",{}]"#.to_vec();
     let more = br#"["MORE",[],[]]"#.to_vec();
     let version = format!(r#"["HELLO",2,"{}"]"#, "07".repeat(32)).into_bytes();
-    for frames in [vec![large], vec![card.clone()], vec![more], vec![version], vec![hello.clone(), hello.clone()], vec![hello, card]] {
+    for frames in [
+        vec![large],
+        vec![card.clone()],
+        vec![more],
+        vec![version],
+        vec![hello.clone(), hello.clone()],
+        vec![hello, card],
+    ] {
         let effects = feed(&a, b.me.peer_id, [3; 64], &frames);
         assert_eq!(refusals(&effects), [Refusal::Protocol]);
         assert!(!has_card(&effects));
@@ -155,7 +168,7 @@ proptest! {
             "\\[\"(HELLO|PROOFS|PROOF|YOU|CARD|MORE|NO|EVENT)\",.{0,40}\\]".prop_map(String::into_bytes),
             Just(format!(r#"["HELLO",1,"{}"]"#, "07".repeat(32)).into_bytes()),
             Just(format!(r#"["PROOFS","{}"]"#, "07".repeat(1024)).into_bytes()),
-            Just(format!(r#"["PROOF","{}","any"]"#, "07".repeat(32)).into_bytes()),
+            Just(format!(r#"["PROOF","{}","any",[]]"#, "07".repeat(32)).into_bytes()),
         ], 0..6),
     ) {
         let (a, b) = pair();

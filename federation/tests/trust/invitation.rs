@@ -1,8 +1,9 @@
 //! Invitations, over a stream and over letters: what a person may meet, and what an attacker.
 
 use federation::invitation::{
-    Ended, Frame, Inviter, InviterEffect, InviterInput, InviterWorld, JoinError, Joined, Joiner, JoinerEffect, JoinerInput,
-    MAX_OPEN, MAX_WELCOME_FRAME, MAX_WRONG_IN_ALL, MAX_WRONG_OF_ONE, MAX_WRONG_PROOFS, Offer, Record, Source, may_join,
+    Ended, Frame, Inviter, InviterEffect, InviterInput, InviterWorld, JoinError, Joined, Joiner, JoinerEffect,
+    JoinerInput, MAX_OPEN, MAX_WELCOME_FRAME, MAX_WRONG_IN_ALL, MAX_WRONG_OF_ONE, MAX_WRONG_PROOFS, Offer, Record,
+    Source, may_join,
 };
 use federation::membership::Standing;
 use nips::federation::{Act, Answer, Code, Refusal, Role};
@@ -23,14 +24,14 @@ impl Host {
     }
 
     fn code(&mut self, is_guest: bool) -> Code {
-        self.offer(Offer { is_guest, addresses: self.node.me.addresses.clone(), ..Offer::default() })
+        self.offer(&Offer { is_guest, addresses: self.node.me.addresses.clone(), ..Offer::default() })
     }
 
-    fn offer(&mut self, offer: Offer) -> Code {
+    fn offer(&mut self, offer: &Offer) -> Code {
         let mut random = [0; 16];
         random.copy_from_slice(&self.node.random()[..16]);
         let world = InviterWorld { me: &self.node.me, log: self.node.log(), keyring: &self.node.keyring };
-        let (code, effect) = self.inviter.open(random, &offer, &world, NOW).unwrap();
+        let (code, effect) = self.inviter.open(random, offer, &world, NOW).unwrap();
         let InviterEffect::Journal(record) = effect else { panic!() };
         self.journal.push(record);
         // What is typed is what was printed.
@@ -46,13 +47,20 @@ impl Host {
     }
 
     /// Carries out everything; `dies_after` effects of the kind that a crash can follow.
-    fn asked(&mut self, from: Source, event: &Event, now: u64, mut dies_after: usize) -> Option<Result<Event, Refusal>> {
+    fn asked(
+        &mut self,
+        from: Source,
+        event: &Event,
+        now: u64,
+        mut dies_after: usize,
+    ) -> Option<Result<Event, Refusal>> {
         let mut effects = self.handle(InviterInput::Asked { from, event }, now);
         let mut heard = None;
         while !effects.is_empty() {
             let mut next = Vec::new();
             for effect in effects {
-                if matches!(effect, InviterEffect::Journal(_) | InviterEffect::Entry(_) | InviterEffect::Welcome { .. }) {
+                if matches!(effect, InviterEffect::Journal(_) | InviterEffect::Entry(_) | InviterEffect::Welcome { .. })
+                {
                     if dies_after == 0 {
                         return None;
                     }
@@ -67,7 +75,8 @@ impl Host {
                         next.extend(self.handle(InviterInput::Journaled(id), now));
                     }
                     InviterEffect::Sign { invitation, entry, keys } => {
-                        let sign = |event: nostr::UnsignedEvent| Box::new(event.sign_with_keys(&self.node.passport).unwrap());
+                        let sign =
+                            |event: nostr::UnsignedEvent| Box::new(event.sign_with_keys(&self.node.passport).unwrap());
                         let (entry, keys) = (entry.map(|entry| sign(*entry)), sign(*keys));
                         next.extend(self.handle(InviterInput::Signed { invitation, entry, keys }, now));
                     }
@@ -239,7 +248,9 @@ fn two_at_once_one_gets_in() {
     // The same joiner by its other carrier while the journal writes: nothing is signed twice, nor before.
     let by_letter = host.handle(InviterInput::Asked { from: Source::Letter(a.npub()), event: &ask_a }, NOW);
     assert!(!by_letter.iter().any(|e| matches!(e, InviterEffect::Sign { .. } | InviterEffect::Journal(_))));
-    assert!(host.handle(InviterInput::Journaled(code.id()), NOW).iter().any(|e| matches!(e, InviterEffect::Sign { .. })));
+    assert!(
+        host.handle(InviterInput::Journaled(code.id()), NOW).iter().any(|e| matches!(e, InviterEffect::Sign { .. }))
+    );
     // Signing fails: the code is spent, and good for the same joiner still.
     let failed = host.handle(InviterInput::Failed(code.id()), NOW);
     assert!(matches!(failed.as_slice(), [InviterEffect::Refuse { refusal: Refusal::Failed, .. }]));
@@ -363,7 +374,7 @@ fn a_removed_node_comes_back_only_when_it_is_meant() {
     assert_eq!(refused(join(&mut host, &code, &mut node)), Refusal::Removed, "by the code it had used");
     let other = host.code(false);
     assert_eq!(refused(join(&mut host, &other, &mut node)), Refusal::Removed, "by another one");
-    let meant = host.offer(Offer { readmit: Some(npub(2)), ..Offer::default() });
+    let meant = host.offer(&Offer { readmit: Some(npub(2)), ..Offer::default() });
     assert_eq!(join(&mut host, &meant, &mut node).unwrap().standing, Standing::Sibling);
     assert!(host.node.act(&Act::Remove { node: npub(2) }));
     assert_eq!(refused(join(&mut host, &meant, &mut node)), Refusal::Removed, "once");

@@ -5,6 +5,7 @@
 mod handshake;
 mod hostile;
 mod invitation;
+mod roster;
 mod simulation;
 mod spec;
 mod world;

@@ -71,9 +71,9 @@ fn heal(nodes: &mut [Node]) {
         if round == 5 {
             return;
         }
-        let first = (0..nodes.len()).filter(|n| round > 0 && knows_itself(&nodes[*n])).min_by_key(|n| {
-            turn_ms(nodes[*n].log(), &nodes[*n].keyring, &nodes[*n].npub()).unwrap_or(u64::MAX)
-        });
+        let first = (0..nodes.len())
+            .filter(|n| round > 0 && knows_itself(&nodes[*n]))
+            .min_by_key(|n| turn_ms(nodes[*n].log(), &nodes[*n].keyring, &nodes[*n].npub()).unwrap_or(u64::MAX));
         if let Some(first) = first
             && turn_ms(nodes[first].log(), &nodes[first].keyring, &nodes[first].npub()).is_some()
         {
@@ -86,7 +86,8 @@ fn knows_itself(node: &Node) -> bool {
     node.log().standing(&node.npub()).is_member()
 }
 
-fn run(seed: u64) {
+/// False when nobody is left to judge by.
+fn run(seed: u64) -> bool {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut nodes = federation(&mut rng);
     heal(&mut nodes);
@@ -101,12 +102,14 @@ fn run(seed: u64) {
         }
     }
     heal(&mut nodes);
-    check(seed, &mut nodes);
+    check(seed, &mut nodes)
 }
 
-fn check(seed: u64, nodes: &mut [Node]) {
+fn check(seed: u64, nodes: &mut [Node]) -> bool {
     // Whoever the log of some live admin calls a member; a removed node's own log may say otherwise and counts for nothing.
-    let Some(judge) = nodes.iter().position(|n| n.log().standing(&n.npub()).may_admit() && is_newest(n, nodes)) else { return };
+    let Some(judge) = nodes.iter().position(|n| n.log().standing(&n.npub()).may_admit() && is_newest(n, nodes)) else {
+        return false;
+    };
     let (terms, heads) = (nodes[judge].log().terms(), nodes[judge].log().heads());
     let members: BTreeSet<_> = nodes[judge].log().members().into_iter().map(|m| m.npub).collect();
     let guest = nodes[judge].keyring.secrets(&terms).map(|s| s.guest.id());
@@ -132,6 +135,7 @@ fn check(seed: u64, nodes: &mut [Node]) {
             assert!(matches!(met.listener, Some(Err(Refusal::Removed | Refusal::Stranger))), "seed {seed}");
         }
     }
+    true
 }
 
 /// Nobody's log that the node is a member in has more entries.
@@ -146,19 +150,22 @@ fn reachable(node: &Node) -> bool {
 }
 
 fn was_sibling(node: &Node) -> bool {
-    node.log().events().iter().any(|event| {
-        event.content.contains("sibling") && event.tags.public_keys().any(|key| *key == node.npub())
-    })
+    node.log()
+        .events()
+        .iter()
+        .any(|event| event.content.contains("sibling") && event.tags.public_keys().any(|key| *key == node.npub()))
 }
 
 #[test]
 fn all_who_belong_end_alike_and_the_removed_have_no_key() {
-    let seeds = match std::env::var("SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..20).collect(),
-    };
-    for seed in seeds {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = number("SEED").unwrap_or(0);
+    let count = number("SEEDS").unwrap_or(if number("SEED").is_some() { 1 } else { 20 });
+    let mut judged = 0;
+    for seed in first..first + count {
         eprintln!("seed {seed}");
-        run(seed);
+        judged += u64::from(run(seed));
     }
+    // A history may end without any admin: all have left or fell with others. Most do not.
+    assert!(judged * 2 >= count, "only {judged} of {count} had an admin at the end");
 }

@@ -11,7 +11,7 @@ use nips::federation::{Act, Role};
 use nostr::secp256k1::Message;
 use nostr::secp256k1::rand::rngs::StdRng;
 use nostr::secp256k1::rand::{RngCore, SeedableRng};
-use nostr::{Event, Keys, PublicKey};
+use nostr::{Event, Keys, PublicKey, UnsignedEvent};
 
 pub const NOW: u64 = 1_800_000_000;
 
@@ -46,6 +46,14 @@ pub fn npub(n: u8) -> PublicKey {
     keys(1, n).public_key()
 }
 
+/// Signs without randomness, so that examples stay the same.
+pub fn sign(mut event: UnsignedEvent, keys: &Keys) -> Event {
+    let id = event.id();
+    let pair = nostr::secp256k1::Keypair::from_secret_key(nostr::SECP256K1, keys.secret_key());
+    let sig = nostr::SECP256K1.sign_schnorr_no_aux_rand(&Message::from_digest(id.to_bytes()), &pair);
+    Event::new(id, event.pubkey, event.created_at, event.kind, event.tags, event.content, sig)
+}
+
 /// A card that all three keys signed.
 pub fn card(passport: &Keys, install: &Keys, transport: &Keypair, sequence: u64, not_after: u64) -> Event {
     let card = PeerCard {
@@ -58,7 +66,7 @@ pub fn card(passport: &Keys, install: &Keys, transport: &Keypair, sequence: u64,
     };
     let pair = nostr::secp256k1::Keypair::from_secret_key(nostr::SECP256K1, install.secret_key());
     let sig = nostr::SECP256K1.sign_schnorr_no_aux_rand(&Message::from_digest(card.statement()), &pair);
-    card.event(&sig, transport, NOW - 10).unwrap().sign_with_keys(passport).unwrap()
+    sign(card.event(&sig, transport, NOW - 10).unwrap(), passport)
 }
 
 impl Node {
@@ -266,7 +274,7 @@ pub fn admit(inviter: &mut Node, mut node: Node, role: Role) -> Node {
     let to = (node.me.install, role);
     let ephemeral = inviter.fresh_key();
     let (log, npub) = (inviter.log.clone().unwrap(), inviter.npub());
-    let keys = federation::keyring::seal_to(&log, &inviter.keyring, to, npub, NOW, &ephemeral, &mut inviter.rng);
+    let keys = seal_to(&log, &inviter.keyring, to, npub, NOW, &ephemeral, &mut inviter.rng);
     let keys = keys.unwrap().unwrap().sign_with_keys(&inviter.passport).unwrap();
     node.log = Some(log);
     node.take_keys(&keys);

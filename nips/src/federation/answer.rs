@@ -82,13 +82,17 @@ pub enum Refusal {
     #[error("the other node knows no such invitation; make a new code there with `timmy peer invite`")]
     Unknown,
     /// Somebody else has used it.
-    #[error("the code was already used by another node; a code is good for one. Make a new one with `timmy peer invite`")]
+    #[error(
+        "the code was already used by another node; a code is good for one. Make a new one with `timmy peer invite`"
+    )]
     Used,
     /// Its ten minutes are over.
     #[error("the code's ten minutes are over; make a new one with `timmy peer invite`")]
     Expired,
     /// The proof is wrong: the code was altered, or somebody guesses.
-    #[error("the code was altered on its way: the proof is wrong. Copy it again, or make a new one with `timmy peer invite`")]
+    #[error(
+        "the code was altered on its way: the proof is wrong. Copy it again, or make a new one with `timmy peer invite`"
+    )]
     Forged,
     /// Too many wrong proofs came for it.
     #[error("the code was withdrawn after too many wrong tries; make a new one with `timmy peer invite`")]
@@ -97,10 +101,14 @@ pub enum Refusal {
     #[error("too many wrong tries; wait a minute and run `timmy peer join` again")]
     Busy,
     /// The joiner was removed from this federation.
-    #[error("this node was removed from the federation; to take it back, an admin runs `timmy peer invite --readmit NPUB`")]
+    #[error(
+        "this node was removed from the federation; to take it back, an admin runs `timmy peer invite --readmit NPUB`"
+    )]
     Removed,
     /// The code was made for a guest and used for a sibling, or the other way round.
-    #[error("the code invites under other terms (guest or sibling) than were asked for; make a new one with `timmy peer invite`")]
+    #[error(
+        "the code invites under other terms (guest or sibling) than were asked for; make a new one with `timmy peer invite`"
+    )]
     Terms,
     /// The inviter may invite no more.
     #[error("the node that made the code may not invite any more; ask an admin of the federation for a new one")]

@@ -117,7 +117,14 @@ impl Code {
     pub fn at(mut self, addresses: &[String], relays: &[RelayUrl]) -> Self {
         self.addresses = addresses.iter().filter(|a| is_address(a)).take(MAX_ADDRESSES).cloned().collect();
         self.relays = relays.iter().filter(|r| r.as_str().len() <= MAX_PLACE).take(MAX_RELAYS).cloned().collect();
-        while self.bytes().len() > MAX_BYTES && (self.addresses.pop().is_some() || self.relays.pop().is_some()) {}
+        // One address and two relays fit, however long.
+        while self.bytes().len() > MAX_BYTES {
+            let place =
+                if self.addresses.len() > 1 { self.addresses.pop() } else { self.relays.pop().map(|r| r.to_string()) };
+            if place.is_none() {
+                break;
+            }
+        }
         self
     }
 

@@ -109,8 +109,7 @@ pub fn rumors(
             tag(["letter", &id, &number.to_string(), &of]),
             tag(["expiration", &expires_at]),
         ];
-        let mut rumor =
-            UnsignedEvent::new(from, Timestamp::from_secs(at), envelope.kind, tags, STANDARD.encode(part));
+        let mut rumor = UnsignedEvent::new(from, Timestamp::from_secs(at), envelope.kind, tags, STANDARD.encode(part));
         rumor.ensure_id();
         rumor
     };
@@ -163,9 +162,8 @@ pub fn read(seal: &Event, plaintext: &str, now: u64) -> Result<Letter, LetterErr
     if part >= of {
         return Err(LetterError::Malformed("number"));
     }
-    let expires_at: u64 = named("expiration")
-        .and_then(|tag| tag.get(1)?.parse().ok())
-        .ok_or(LetterError::Malformed("end"))?;
+    let expires_at: u64 =
+        named("expiration").and_then(|tag| tag.get(1)?.parse().ok()).ok_or(LetterError::Malformed("end"))?;
     if expires_at <= now || expires_at > now.saturating_add(2 * MAX_LIFE_S) {
         return Err(LetterError::Expired);
     }
@@ -202,7 +200,7 @@ impl Reassembly {
     pub fn take(&mut self, letter: Letter, now: u64) -> Result<Option<Event>, LetterError> {
         self.tick(now);
         if letter.of == 1 {
-            return whole(&letter.bytes, &letter).map(Some);
+            return whole(&letter.bytes, letter.kind, letter.id).map(Some);
         }
         let key = (letter.from, letter.id);
         if !self.open.contains_key(&key) {
@@ -220,15 +218,16 @@ impl Reassembly {
         if unfinished.of != letter.of || unfinished.parts.get(&letter.part).is_some_and(|kept| *kept != letter.bytes) {
             return Err(LetterError::Mismatch);
         }
-        let added = letter.bytes.len();
-        if unfinished.parts.insert(letter.part, letter.bytes.clone()).is_none() {
+        let Letter { kind, id, part, bytes, .. } = letter;
+        let added = bytes.len();
+        if unfinished.parts.insert(part, bytes).is_none() {
             self.bytes += added;
         }
         if unfinished.parts.len() < unfinished.of {
             return Ok(None);
         }
         let all = self.close(&key).unwrap_or_default();
-        whole(&all, &letter).map(Some)
+        whole(&all, kind, id).map(Some)
     }
 
     /// Drops what waited too long.
@@ -251,8 +250,8 @@ impl Reassembly {
     }
 }
 
-fn whole(bytes: &[u8], letter: &Letter) -> Result<Event, LetterError> {
+fn whole(bytes: &[u8], kind: u16, id: EventId) -> Result<Event, LetterError> {
     let envelope = Event::from_json(bytes).map_err(|_| LetterError::Envelope)?;
-    let is_named = envelope.id == letter.id && envelope.kind.as_u16() == letter.kind;
+    let is_named = envelope.id == id && envelope.kind.as_u16() == kind;
     if is_named { Ok(envelope) } else { Err(LetterError::Envelope) }
 }
