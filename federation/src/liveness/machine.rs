@@ -42,6 +42,7 @@ pub(crate) const MAX_DATAGRAM: usize = 4_096;
 pub(crate) const SWIM: u8 = 0;
 pub(crate) const ECHO: u8 = 1;
 pub(crate) const ECHOED: u8 = 2;
+pub(crate) const BYE: u8 = 3;
 
 /// What liveness tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +168,8 @@ struct Member {
     up: bool,
     /// When anything was last heard of it, links that are gone included.
     heard_ms: u64,
+    /// It has said farewell since its last link came up.
+    left: bool,
     joined_ms: Option<u64>,
     echoed_ms: u64,
     doubt: Option<Doubt>,
@@ -182,6 +185,7 @@ impl Member {
             down: false,
             up: false,
             heard_ms: now,
+            left: false,
             joined_ms: None,
             echoed_ms: now,
             doubt: None,
@@ -252,7 +256,7 @@ impl Machine {
             }
             Input::Frame { link, bytes } => self.frame(link, bytes, now),
             Input::Forget { peer } => self.forget(peer),
-            Input::Leave => self.run(now, |foca, wants| foca.leave_cluster(wants)),
+            Input::Leave => self.leave(now),
             Input::Wake => {}
         }
         if now >= self.wake_ms {
@@ -279,7 +283,7 @@ impl Machine {
     fn link_up(&mut self, link: LinkId, peer: PeerId, now: u64) {
         self.paths.up(link, peer, now);
         let member = self.members.entry(peer).or_insert_with(|| Member::new(now));
-        member.joined_ms = None;
+        (member.joined_ms, member.left) = (None, false);
         self.join(peer, now);
     }
 
@@ -313,8 +317,30 @@ impl Machine {
                     self.effects.push(Effect::Rtt { link, ms });
                 }
             }
+            BYE => self.bye(peer, now),
             _ => {}
         }
+    }
+
+    /// Says farewell on every link, and lets SWIM spread it.
+    fn leave(&mut self, now: u64) {
+        let peers: Vec<PeerId> = self.members.keys().copied().collect();
+        for link in peers.into_iter().flat_map(|peer| self.paths.of(peer).collect::<Vec<_>>()) {
+            self.effects.push(Effect::Send { link, bytes: vec![BYE] });
+        }
+        self.run(now, |foca, wants| foca.leave_cluster(wants));
+    }
+
+    /// A member ends: no suspicion is needed.
+    fn bye(&mut self, peer: PeerId, now: u64) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.left = true;
+        let known = self.foca.iter_membership_state().find(|m| m.id().peer == peer && m.state() != State::Down);
+        if let Some(known) = known {
+            let down = foca::Member::new(known.id().clone(), known.incarnation(), State::Down);
+            self.run(now, |foca, wants| foca.apply_many([down].into_iter(), true, wants));
+        }
+        self.tell(peer, now);
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -357,7 +383,7 @@ impl Machine {
     }
 
     fn is_heard(&self, peer: PeerId, now: u64, within_ms: u64) -> bool {
-        self.members.get(&peer).is_some_and(|m| now.saturating_sub(m.heard_ms) < within_ms)
+        self.members.get(&peer).is_some_and(|m| !m.left && now.saturating_sub(m.heard_ms) < within_ms)
     }
 
     fn look_at(&mut self, peer: PeerId, now: u64) {

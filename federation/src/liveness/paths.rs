@@ -7,10 +7,11 @@ use libp2p::PeerId;
 /// Names a link.
 pub(crate) type LinkId = u64;
 
-/// A link on which nothing was heard for this long is not trusted alone any more.
-pub(crate) const STALE_MS: u64 = 1_500;
-/// After this a second path is dialed, and new streams avoid the link.
-pub(crate) const SILENT_MS: u64 = 2_500;
+/// A link on which nothing was heard for this long is not trusted alone any more: datagrams go on all links, new
+/// streams elsewhere, and gossip waits.
+pub(crate) const SILENT_MS: u64 = 1_500;
+/// After this a second path is dialed.
+pub(crate) const SECOND_MS: u64 = 2_500;
 /// After this the link is closed. Longer than a suspicion takes, so that death is told by the members' word.
 pub(crate) const BROKEN_MS: u64 = 8_000;
 /// The pause between two dials of a second path.
@@ -61,11 +62,6 @@ impl Paths {
         self.links.iter().filter(move |(_, l)| l.peer == peer).map(|(id, _)| *id)
     }
 
-    /// When anything was last heard of a peer, on any link.
-    pub(crate) fn heard(&self, peer: PeerId) -> Option<u64> {
-        self.links.values().filter(|l| l.peer == peer).map(|l| l.heard_ms).max()
-    }
-
     /// Something came on a link.
     pub(crate) fn hear(&mut self, link: LinkId, now: u64) -> Option<Advice> {
         let l = self.links.get_mut(&link)?;
@@ -77,7 +73,7 @@ impl Paths {
     pub(crate) fn route(&self, peer: PeerId, now: u64) -> Vec<LinkId> {
         let best = self.links.iter().filter(|(_, l)| l.peer == peer).max_by_key(|(id, l)| (l.heard_ms, **id));
         match best {
-            Some((id, l)) if now.saturating_sub(l.heard_ms) <= STALE_MS => vec![*id],
+            Some((id, l)) if now.saturating_sub(l.heard_ms) < SILENT_MS => vec![*id],
             Some(_) => self.of(peer).collect(),
             None => Vec::new(),
         }
@@ -102,11 +98,12 @@ impl Paths {
                 advice.push(Advice::Silent { link: *id, silent: true });
             }
         }
-        let silent: Vec<PeerId> = self.links.values().filter(|l| l.silent).map(|l| l.peer).collect();
-        for peer in silent {
-            let all_silent = self.links.values().filter(|l| l.peer == peer).all(|l| l.silent);
+        let is_lost = |l: &Link| now.saturating_sub(l.heard_ms) >= SECOND_MS;
+        let lost: Vec<PeerId> = self.links.values().filter(|l| is_lost(l)).map(|l| l.peer).collect();
+        for peer in lost {
+            let all_lost = self.links.values().filter(|l| l.peer == peer).all(is_lost);
             let rested = self.dialed_ms.get(&peer).is_none_or(|at| now.saturating_sub(*at) >= SECOND_PATH_MS);
-            if all_silent && rested {
+            if all_lost && rested {
                 self.dialed_ms.insert(peer, now);
                 advice.push(Advice::SecondPath { peer });
             }
@@ -124,10 +121,11 @@ mod tests {
         let (mut paths, peer) = (Paths::default(), PeerId::random());
         paths.up(1, peer, 0);
         assert_eq!(paths.route(peer, 1_000), vec![1]);
-        assert_eq!(paths.look(SILENT_MS), vec![Advice::Silent { link: 1, silent: true }, Advice::SecondPath { peer }]);
-        assert!(paths.look(SILENT_MS + 10).is_empty());
-        paths.up(2, peer, SILENT_MS + 20);
-        assert_eq!(paths.route(peer, SILENT_MS + 30), vec![2]);
+        assert_eq!(paths.look(SILENT_MS), vec![Advice::Silent { link: 1, silent: true }]);
+        assert_eq!(paths.look(SECOND_MS), vec![Advice::SecondPath { peer }]);
+        assert!(paths.look(SECOND_MS + 10).is_empty());
+        paths.up(2, peer, SECOND_MS + 20);
+        assert_eq!(paths.route(peer, SECOND_MS + 30), vec![2]);
         assert_eq!(paths.hear(2, 7_000), None);
         assert_eq!(paths.look(BROKEN_MS), vec![Advice::Close { link: 1 }]);
         assert_eq!(paths.down(1), Some((peer, false)));
@@ -135,16 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_link_is_not_trusted_alone_and_one_heard_again_is_told() {
+    fn a_silent_link_is_not_trusted_alone_and_one_heard_again_is_told() {
         let (mut paths, peer) = (Paths::default(), PeerId::random());
         paths.up(1, peer, 0);
         paths.up(2, peer, 0);
         assert_eq!(paths.route(peer, 10).len(), 1);
-        assert_eq!(paths.route(peer, STALE_MS + 1), vec![1, 2]);
+        assert_eq!(paths.route(peer, SILENT_MS), vec![1, 2]);
         paths.look(SILENT_MS);
         assert_eq!(paths.hear(1, SILENT_MS + 1), Some(Advice::Silent { link: 1, silent: false }));
         assert_eq!(paths.route(peer, SILENT_MS + 2), vec![1]);
-        assert_eq!(paths.heard(peer), Some(SILENT_MS + 1));
     }
 
     #[test]

@@ -402,6 +402,19 @@ fn a_forgotten_member_is_spoken_of_no_more() {
 }
 
 #[test]
+fn a_farewell_is_told_at_once() {
+    let mut sim = Sim::new(5, CALM, 18);
+    sim.pass(1_500);
+    sim.input(0, Input::Leave);
+    sim.nodes[0].health = Health::Dead;
+    let left = sim.now;
+    sim.pass(10_000);
+    let deaths = sim.deaths();
+    assert_eq!(deaths.len(), 4);
+    assert!(deaths.iter().all(|(at, _, peer)| *peer == sim.ids[0] && at - left < 100), "{deaths:?}");
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let run = || {
         let mut sim = Sim::new(4, STORMY, 16);

@@ -5,5 +5,6 @@ mod common;
 
 mod connections;
 mod gossip;
+mod liveness;
 mod strangers;
 mod streams;

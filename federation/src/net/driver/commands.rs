@@ -37,6 +37,7 @@ impl Driver {
                 if let Some(conn) = self.links.get_mut(id) {
                     conn.silent = silent;
                 }
+                self.swarm.behaviour_mut().members.pause(id, silent);
             }
             Command::AddAddrs { peer, addrs } => addrs.iter().rev().for_each(|addr| self.book.add(peer, addr)),
             Command::Disconnect { peer } => self.part(peer),

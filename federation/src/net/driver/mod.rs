@@ -34,6 +34,8 @@ use queue::EventQueue;
 
 /// How often connections are looked after.
 const TICK: Duration = Duration::from_millis(250);
+/// Streams may end what they were saying for this long after a shutdown has begun.
+const LAST_WORDS: Duration = Duration::from_millis(150);
 /// How long a shutdown waits for connections to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -173,6 +175,12 @@ impl Driver {
 
     /// Closes every connection so that the peers need not find out by themselves.
     async fn goodbye(mut self) {
+        let last_words = async {
+            loop {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);

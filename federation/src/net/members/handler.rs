@@ -13,7 +13,7 @@ use libp2p::swarm::handler::{
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol};
 use libp2p::{Stream, StreamProtocol};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::MESH;
 
@@ -21,6 +21,11 @@ use super::MESH;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest: a card that the other side lacks may take a while to reach it.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The inner handler is polled at least this often. gossipsub's (0.50) waits on the queue that all connections of a
+/// peer share only once it has a stream, and asks for a stream only when it is polled while the queue is not empty:
+/// on a second connection it would sleep through every message.
+const POLL: Duration = Duration::from_millis(100);
 
 type Mesh = ReadyUpgrade<StreamProtocol>;
 type Listen<H> = SelectUpgrade<SendWrapper<<H as ConnectionHandler>::InboundProtocol>, Mesh>;
@@ -36,6 +41,9 @@ type Event<'a, H> = ConnectionEvent<
 pub(crate) enum In<H: ConnectionHandler> {
     /// The peer is a member now.
     Open(Box<H>),
+    /// Nothing is heard on this connection (or something is again). Gossip's queue is shared by all connections
+    /// of a peer: a dead one must not empty it.
+    Pause(bool),
     Inner(H::FromBehaviour),
 }
 
@@ -43,6 +51,7 @@ impl<H: ConnectionHandler> fmt::Debug for In<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(_) => f.write_str("Open"),
+            Self::Pause(paused) => write!(f, "Pause({paused})"),
             Self::Inner(event) => event.fmt(f),
         }
     }
@@ -65,22 +74,23 @@ enum Asking {
 enum State<H> {
     Shut,
     Waiting { inner: H, asking: Asking, pause: Duration },
-    Open { inner: H, told: bool },
+    Open { inner: H, told: bool, poll: Interval },
 }
 
 /// A handler that runs another one when both sides have admitted each other.
 pub(crate) struct Gated<H> {
     state: State<H>,
+    paused: bool,
 }
 
 impl<H: ConnectionHandler> Gated<H> {
     pub(crate) fn shut() -> Self {
-        Self { state: State::Shut }
+        Self { state: State::Shut, paused: false }
     }
 
     pub(crate) fn waiting(inner: H) -> Self {
         let asking = Asking::After(Box::pin(sleep(Duration::ZERO)));
-        Self { state: State::Waiting { inner, asking, pause: FIRST_PAUSE } }
+        Self { state: State::Waiting { inner, asking, pause: FIRST_PAUSE }, paused: false }
     }
 
     fn inner(&self) -> Option<&H> {
@@ -100,7 +110,11 @@ impl<H: ConnectionHandler> Gated<H> {
     /// The other side took or refused the mesh stream.
     fn on_answer(&mut self, taken: bool) {
         self.state = match std::mem::replace(&mut self.state, State::Shut) {
-            State::Waiting { inner, .. } if taken => State::Open { inner, told: false },
+            State::Waiting { inner, .. } if taken => {
+                let mut poll = interval(POLL);
+                poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                State::Open { inner, told: false, poll }
+            }
             State::Waiting { inner, pause, .. } => {
                 let asking = Asking::After(Box::pin(sleep(pause)));
                 State::Waiting { inner, asking, pause: (pause * 2).min(LAST_PAUSE) }
@@ -213,6 +227,7 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
         match event {
             In::Open(inner) if matches!(self.state, State::Shut) => *self = Self::waiting(*inner),
             In::Open(_) => {}
+            In::Pause(paused) => self.paused = paused,
             In::Inner(event) => {
                 if let Some(inner) = self.inner_mut() {
                     inner.on_behaviour_event(event);
@@ -245,12 +260,16 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
                 *told = true;
                 Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Out::Meshed))
             }
-            State::Open { inner, .. } => inner.poll(cx).map(|event| {
-                event
-                    .map_custom(Out::Inner)
-                    .map_outbound_open_info(Either::Left)
-                    .map_protocol(|p| Either::Left(SendWrapper(p)))
-            }),
+            State::Open { .. } if self.paused => Poll::Pending,
+            State::Open { inner, poll, .. } => {
+                while poll.poll_tick(cx).is_ready() {}
+                inner.poll(cx).map(|event| {
+                    event
+                        .map_custom(Out::Inner)
+                        .map_outbound_open_info(Either::Left)
+                        .map_protocol(|p| Either::Left(SendWrapper(p)))
+                })
+            }
         }
     }
 

@@ -92,6 +92,17 @@ impl<B: NetworkBehaviour> Members<B> {
         }
     }
 
+    /// Lets a connection on which nothing is heard carry nothing, or again something.
+    pub(crate) fn pause(&mut self, id: ConnectionId, paused: bool) {
+        if let Some(conn) = self.conns.get(&id) {
+            self.events.push_back(ToSwarm::NotifyHandler {
+                peer_id: conn.peer,
+                handler: NotifyHandler::One(id),
+                event: In::Pause(paused),
+            });
+        }
+    }
+
     fn admit_one(&mut self, id: ConnectionId) {
         let Some(conn) = self.conns.get(&id) else { return };
         let (peer, endpoint, port_use) = (conn.peer, conn.endpoint.clone(), conn.port_use);

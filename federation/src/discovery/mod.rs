@@ -1,0 +1,25 @@
+//! Sister nodes on the LAN, found by multicast DNS (RFC 6762, 6763).
+//!
+//! One service, `_timmy._udp.local.`: the QUIC port in SRV, and in TXT nothing that names anyone: a version, the
+//! TCP port and a *blind tag* that only the federation can tell from noise. Instance and host name are random for
+//! each start. All of it is a hint: who someone is, the transport and the first stream tell. What is heard from
+//! the LAN is bounded, and [`Candidates`] says how many of the unknown are dialed.
+//!
+//! ```text
+//!   mdns-sd daemon (a thread) ──resolved / removed──► driver ──DiscoveryEvent──► owner ──Candidates──► Net::dial
+//!                              ◄─register, restart──┘
+//! ```
+//!
+//! The library does not always come back by itself when a link flaps, and drops a subscription that was read too
+//! slowly: the driver browses again when the channel closes, and starts the daemon anew when addresses changed.
+
+mod candidates;
+mod driver;
+mod interfaces;
+mod record;
+mod session;
+
+pub use candidates::{Candidate, Candidates};
+pub use driver::{Discovery, DiscoveryError, DiscoveryEvent, DiscoveryOptions};
+pub use interfaces::Interfaces;
+pub use record::SERVICE;
