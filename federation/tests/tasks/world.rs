@@ -291,7 +291,7 @@ impl World {
         }
         let run = self.nodes[node].runs.remove(&work).unwrap();
         let input = if ok {
-            Input::Done { work, output: format!("{} by {node}", run.execution.what.input) }
+            Input::Done { work, output: check::output(&run.execution.what.input, node, work.attempt) }
         } else {
             Input::Failed { work, word: "it did not work".into() }
         };
@@ -338,6 +338,9 @@ impl World {
                 eprintln!("         {node} writes {}", cut(&format!("{record:?}")));
             }
             self.checks.record(node, &self.nodes[node], &record);
+            if let Record::Called(attempt) | Record::OwnWork(attempt) = &record {
+                check::free(self, node, *attempt);
+            }
             self.nodes[node].journal.push(record);
         }
         for (n, effect) in rest.into_iter().enumerate() {
@@ -388,6 +391,7 @@ impl World {
             }
             Effect::Finished(done) => {
                 self.checks.finished(&self.nodes[node], &done);
+                check::genuine(self, node, &done);
                 self.after(3, Event::Settle { node, task: done.task });
                 self.nodes[node].finished.insert(done.task, *done);
             }
@@ -416,7 +420,7 @@ impl World {
         let fence_ms = execution.fence_ms;
         assert!(self.nodes[node].runs.insert(work, Run { execution, fence_ms }).is_none(), "begun twice");
         let speed = self.nodes[node].speed_ms;
-        let takes = if self.rng.random_bool(0.1) { speed * 10 } else { self.rng.random_range(1..=speed) };
+        let takes = if self.rng.random_bool(0.2) { speed * 10 } else { self.rng.random_range(1..=speed) };
         let ok = self.faults.work_fails == 0.0 || !self.rng.random_bool(self.faults.work_fails);
         let life = self.nodes[node].life;
         self.after(takes, Event::Worked { node, life, work, ok });
