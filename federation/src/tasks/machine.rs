@@ -231,11 +231,9 @@ impl Tasks {
         match self.bidder.award(envelope, award) {
             Verdict::Won => self.works.take(award, from, ctx),
             Verdict::NotMine => self.works.superseded(requester, attempt, ctx),
-            Verdict::NoBid => {
-                if !self.works.asked(requester, attempt, ctx) {
-                    ctx.release(attempt, requester, "no such bid (any more)", false);
-                }
-            }
+            // Whoever holds the lease says so, whatever became of the bid in the meantime.
+            Verdict::NoBid | Verdict::Bad if self.works.asked(requester, attempt, ctx) => {}
+            Verdict::NoBid => ctx.release(attempt, requester, "no such bid (any more)", false),
             Verdict::Bad => {
                 let reason = Reason::BadAward;
                 ctx.refuse(attempt, requester, reason, attempt.epoch);

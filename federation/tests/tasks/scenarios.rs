@@ -325,6 +325,27 @@ fn a_reveal_of_another_price_is_none() {
 }
 
 #[test]
+fn the_first_of_two_commitments_counts() {
+    let mut world = world(3);
+    // So that what is sent first comes first.
+    world.faults.delay_ms = 1;
+    world.nodes[1].liar = Some(crate::liar::Liar { commits_twice: true, ..Default::default() });
+    let task = submit(&mut world);
+    until_finished(&mut world, task);
+    assert_eq!(world.nodes[0].finished[&task].executed_by, world.nodes[2].passport);
+    assert_eq!(world.nodes[0].labels[&(task, world.nodes[1].passport)].outcome, Outcome::Unrevealed);
+}
+
+#[test]
+fn an_install_of_the_same_passport_earns_no_label() {
+    let mut world = world(2);
+    world.nodes[1].passport = world.nodes[0].passport;
+    let task = submit(&mut world);
+    until_finished(&mut world, task);
+    assert!(world.nodes[0].labels.is_empty());
+}
+
+#[test]
 fn a_set_that_changes_is_refused_and_an_award_at_will_too() {
     for changes_set in [true, false] {
         let mut world = world(3);

@@ -72,6 +72,8 @@ struct Leased {
     first_part: Option<EventId>,
     resend_ms: u64,
     backoff_ms: u64,
+    /// Before this the input is not sent again, however often it is asked for.
+    input_again_ms: u64,
 }
 
 #[derive(Debug)]
@@ -280,6 +282,7 @@ impl Order {
             first_part: None,
             resend_ms: now_ms.saturating_add(backoff_ms),
             backoff_ms,
+            input_again_ms: now_ms,
         }));
         self.send_award(ctx);
     }
@@ -294,7 +297,11 @@ impl Order {
     }
 
     fn send_input(&mut self, ctx: &mut Ctx<'_>) {
-        let Stage::Leased(leased) = &self.stage else { return };
+        let Stage::Leased(leased) = &mut self.stage else { return };
+        if ctx.now.boot_ms < leased.input_again_ms {
+            return;
+        }
+        leased.input_again_ms = ctx.now.boot_ms.saturating_add(ctx.settings.resend_ms);
         let (attempt, to) = (leased.grantor.attempt(), leased.grantor.winner().install);
         let Some(text) = payload(&self.submission) else { return };
         for part in ctx.signer.pack(attempt, to, &text).unwrap_or_default() {
