@@ -12,8 +12,10 @@ use super::witness::Witness;
 use super::works::Works;
 use crate::auction::{Bidder, Figures, Verdict};
 
-/// Tasks of this node that are open or not settled. More are refused with a word: their inputs are kept in memory.
-pub(super) const MAX_ORDERS: usize = 256;
+/// Tasks of this node that are open or not settled. More are refused with a word.
+const MAX_ORDERS: usize = 256;
+/// Bytes of their inputs together: they are kept in memory.
+const MAX_INPUTS: usize = 32 * 1024 * 1024;
 
 /// All tasks of a node, in both roles.
 #[derive(Debug)]
@@ -132,7 +134,8 @@ impl Tasks {
         if self.orders.contains_key(&task) {
             return;
         }
-        if self.orders.len() >= MAX_ORDERS {
+        let inputs: usize = self.orders.values().map(Order::input_bytes).sum();
+        if self.orders.len() >= MAX_ORDERS || inputs + submission.input.len() > MAX_INPUTS {
             return ctx.out.push(Effect::Lapsed(task, Lapse::Full));
         }
         if payload(&submission).is_none_or(|text| text.len() > MAX_PAYLOAD) {

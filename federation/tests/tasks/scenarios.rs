@@ -453,4 +453,27 @@ fn too_many_tasks_at_once_are_refused_with_a_word() {
     world.run_until(10);
     let full = world.nodes[0].lapsed.values().filter(|why| **why == Lapse::Full).count();
     assert_eq!(full, 300 - 256);
+    let mut world = world_of_large_inputs();
+    world.run_until(10);
+    assert_eq!(world.nodes[0].lapsed.values().filter(|why| **why == Lapse::Full).count(), 40 - 33);
+}
+
+fn world_of_large_inputs() -> World {
+    let mut world = world(1);
+    for _ in 0..40 {
+        submit_with(&mut world, |submission| submission.input = "x".repeat(1_000_000));
+    }
+    world
+}
+
+#[test]
+fn one_requester_does_not_take_all_places() {
+    let mut world = world(3);
+    world.nodes[2].can = false;
+    world.nodes[1].speed_ms = 7_000;
+    for _ in 0..30 {
+        submit(&mut world);
+    }
+    world.run_while(6_000, |_| true);
+    assert_eq!(world.nodes[1].tasks.as_ref().unwrap().working(), 16);
 }

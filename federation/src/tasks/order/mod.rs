@@ -136,6 +136,11 @@ impl Order {
         self.submission.task
     }
 
+    /// Bytes of its input.
+    pub fn input_bytes(&self) -> usize {
+        self.submission.input.len()
+    }
+
     fn window_ms(&self, settings: &Settings) -> u64 {
         match self.submission.reach {
             Reach::Lan => settings.auction_ms,
