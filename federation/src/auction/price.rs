@@ -34,3 +34,41 @@ impl Figures {
         Msat(self.cost.0.saturating_add(waiting))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn figures() -> impl Strategy<Value = Figures> {
+        let number = prop_oneof![0u64..10_000, any::<u64>()];
+        (any::<u32>(), any::<u32>(), number.clone(), number).prop_map(|(queued, slots, typical_ms, cost)| Figures {
+            queued,
+            slots,
+            typical_ms,
+            cost: Msat(cost),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn more_to_do_never_costs_less(figures in figures(), queued in 0u32..100, ms in 0u64..100_000, cost in 0u64..1_000_000) {
+            let more = Figures {
+                queued: figures.queued.saturating_add(queued),
+                typical_ms: figures.typical_ms.saturating_add(ms),
+                cost: Msat(figures.cost.0.saturating_add(cost)),
+                ..figures
+            };
+            prop_assert!(more.price() >= figures.price());
+        }
+    }
+
+    #[test]
+    fn a_queue_costs_as_many_rounds_as_it_takes() {
+        let idle = Figures { queued: 0, slots: 2, typical_ms: 3_000, cost: Msat(10) };
+        assert_eq!(idle.price(), Msat(3_010));
+        assert_eq!(Figures { queued: 1, ..idle }.price(), Msat(3_010), "the other place is free");
+        assert_eq!(Figures { queued: 4, ..idle }.price(), Msat(9_010));
+    }
+}

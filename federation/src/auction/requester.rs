@@ -12,7 +12,7 @@ use nostr::{EventId, PublicKey};
 use crate::tasks::{Now, Party, Signer};
 
 /// What happens to an auction.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// A commitment came from a member that may bid.
     Commitment {

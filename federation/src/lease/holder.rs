@@ -17,9 +17,9 @@ const MAX_BACKOFF_MS: u64 = 60_000;
 const MAX_TURNS_OUT: usize = 64;
 
 /// What happens to a lease on the worker's side. All but the first, the last and those of the own worker come from the requester.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
-    /// The award came again: the requester wants to know how it stands.
+    /// The award came again: the requester wants to know how it stands, unless it was told just now.
     Asked,
     /// A grant, or the end of the lease.
     Act(&'a Act),
@@ -105,6 +105,7 @@ pub struct Holder {
     granted: bool,
     fence_ms: u64,
     wake_ms: u64,
+    said_ms: u64,
     backoff_ms: u64,
     stage: Stage,
 }
@@ -159,6 +160,7 @@ impl Holder {
             granted: false,
             fence_ms: now.boot_ms,
             wake_ms: now.boot_ms,
+            said_ms: now.boot_ms,
             backoff_ms: resend_ms,
             stage,
         }
@@ -195,7 +197,8 @@ impl Holder {
             return effects;
         }
         match input {
-            Input::Asked => self.asked(signer, now, &mut effects),
+            Input::Asked if now.boot_ms < self.said_ms.saturating_add(self.resend_ms) => {}
+            Input::Asked => self.say_how(signer, now, &mut effects),
             Input::Act(Act::Grant { turn }) => self.granted(*turn, now, &mut effects),
             Input::Act(Act::Release { accepted, .. }) => self.released(*accepted, &mut effects),
             Input::Act(Act::Accept | Act::Renew { .. }) => {}
@@ -209,7 +212,7 @@ impl Holder {
             Input::Failed(_) => {}
             Input::Superseded => self.end(Stop::Superseded, &mut effects),
             Input::Timer if now.boot_ms < self.wake_ms => {}
-            Input::Timer => self.asked(signer, now, &mut effects),
+            Input::Timer => self.say_how(signer, now, &mut effects),
         }
         effects
     }
@@ -218,8 +221,9 @@ impl Holder {
         sent_ms.saturating_add(self.lease_ms - self.lease_ms / MARGIN_DIVISOR)
     }
 
-    /// Says how it stands; also what the timer does.
-    fn asked(&mut self, signer: &Signer, now: Now, effects: &mut Vec<Effect>) {
+    /// Says how it stands.
+    fn say_how(&mut self, signer: &Signer, now: Now, effects: &mut Vec<Effect>) {
+        self.said_ms = now.boot_ms;
         match self.stage {
             Stage::Waiting { .. } => self.accept(signer, now, effects),
             Stage::Executing => self.renew(signer, now, effects),

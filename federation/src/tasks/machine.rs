@@ -12,8 +12,10 @@ use super::witness::Witness;
 use super::works::Works;
 use crate::auction::{Bidder, Figures, Verdict};
 
-/// Tasks of this node that are open or not settled. More are refused with a word: their inputs are kept in memory.
-pub(super) const MAX_ORDERS: usize = 256;
+/// Tasks of this node that are open or not settled. More are refused with a word.
+const MAX_ORDERS: usize = 256;
+/// Bytes of their inputs together: they are kept in memory.
+const MAX_INPUTS: usize = 32 * 1024 * 1024;
 
 /// All tasks of a node, in both roles.
 #[derive(Debug)]
@@ -132,7 +134,8 @@ impl Tasks {
         if self.orders.contains_key(&task) {
             return;
         }
-        if self.orders.len() >= MAX_ORDERS {
+        let inputs: usize = self.orders.values().map(Order::input_bytes).sum();
+        if self.orders.len() >= MAX_ORDERS || inputs + submission.input.len() > MAX_INPUTS {
             return ctx.out.push(Effect::Lapsed(task, Lapse::Full));
         }
         if payload(&submission).is_none_or(|text| text.len() > MAX_PAYLOAD) {
@@ -231,11 +234,9 @@ impl Tasks {
         match self.bidder.award(envelope, award) {
             Verdict::Won => self.works.take(award, from, ctx),
             Verdict::NotMine => self.works.superseded(requester, attempt, ctx),
-            Verdict::NoBid => {
-                if !self.works.asked(requester, attempt, ctx) {
-                    ctx.release(attempt, requester, "no such bid (any more)", false);
-                }
-            }
+            // Whoever holds the lease says so, whatever became of the bid in the meantime.
+            Verdict::NoBid | Verdict::Bad if self.works.asked(requester, attempt, ctx) => {}
+            Verdict::NoBid => ctx.release(attempt, requester, "no such bid (any more)", false),
             Verdict::Bad => {
                 let reason = Reason::BadAward;
                 ctx.refuse(attempt, requester, reason, attempt.epoch);

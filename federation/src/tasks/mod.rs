@@ -38,7 +38,7 @@ mod witness;
 mod works;
 
 pub use machine::Tasks;
-pub use record::Record;
+pub use record::{Awarded, Mark, Proof, Record};
 pub(crate) use shelf::Shelf;
 pub use types::{
     Done, Effect, Execution, Input, Lapse, Notice, Now, Party, Reach, Settings, Signer, Submission, WorkId,

@@ -5,7 +5,7 @@ use nips::task::{Attempt, Envelope, Epoch, Outcome, TaskId};
 use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Lapse, Party, Submission};
+use super::{Done, Lapse, Party, Submission, WorkId};
 
 /// One line of the journal. Records are kept in the order they were written; those of a task may be deleted after its `Settled` (as
 /// requester) or `Ended` (as worker).
@@ -49,22 +49,19 @@ pub enum Record {
         task: TaskId,
     },
     /// Worker: a lease was taken.
-    Taken(Work),
+    Taken(WorkId),
     /// Worker: there is an output, not accepted yet.
     Produced {
         /// Of what.
-        work: Work,
+        work: WorkId,
         /// It.
         output: String,
         /// Date of the result's events, Unix seconds.
         at: u64,
     },
     /// Worker: over, whatever became of it.
-    Ended(Work),
+    Ended(WorkId),
 }
-
-/// What a worker has or had: requester's install key and attempt.
-pub type Work = super::WorkId;
 
 impl Record {
     /// The task that it is about.

@@ -1,81 +1,82 @@
 //! What this node has seen of auctions, its own and others': enough to recompute them (`timmy auction verify ID`).
 
-use nips::task::{Attempt, Envelope, MAX_BIDDERS, Message, TaskId};
-use nostr::{Event, EventId, PublicKey};
+use nips::task::{Envelope, Epoch, Message, TaskId};
+use nostr::{Event, PublicKey};
 
 use super::Shelf;
 
-/// Auctions kept for one requester.
-const MAX_PER_REQUESTER: usize = 64;
-/// Auctions kept in all. One with five bidders takes about 15 KB.
-const MAX_AUCTIONS: usize = 128;
-/// Events kept of one: call, set, award and two a bidder, and as many again, so that a second set is seen.
-const MAX_EVENTS: usize = 6 + 4 * MAX_BIDDERS;
+/// Tasks kept for one author of messages.
+const MAX_PER_AUTHOR: usize = 128;
+/// Authors' shares kept in all: an auction with five bidders has six, 15 KB together.
+const MAX_SHARES: usize = 1_024;
+/// Events kept of one kind, author and epoch. Two show that somebody broke the rules; more would say nothing new.
+const MAX_OF_A_KIND: usize = 2;
 
+/// What one author said about a task in its newest epoch.
 #[derive(Debug)]
-struct Seen {
-    attempt: Attempt,
-    call: EventId,
+struct Share {
+    author: PublicKey,
+    epoch: Epoch,
     events: Vec<Envelope>,
 }
 
-/// The newest epoch of each task that was called lately.
+/// The newest epoch of each task that was called lately. Messages come in any order: what belongs together is found when it is asked
+/// for.
 #[derive(Debug)]
-pub(crate) struct Witness(Shelf<Seen>);
+pub(crate) struct Witness(Shelf<Share>);
 
 impl Witness {
     pub(crate) fn new() -> Self {
-        Self(Shelf::new(MAX_PER_REQUESTER, MAX_AUCTIONS))
+        Self(Shelf::new(MAX_PER_AUTHOR, MAX_SHARES))
     }
 
     /// Keeps what belongs to an auction.
     pub(crate) fn see(&mut self, envelope: &Envelope) {
-        let (attempt, author) = (envelope.message().attempt(), envelope.author());
         match envelope.message() {
-            Message::Call(_) => self.call(envelope, attempt, author),
-            Message::Set(_) | Message::Award(_) => {
-                if let Some(seen) = self.0.get_mut(attempt.task, author) {
-                    seen.add(envelope, attempt);
-                }
+            Message::Call(_) | Message::Commitment(_) | Message::Set(_) | Message::Reveal(_) | Message::Award(_) => {}
+            Message::Refusal(_) | Message::Lease(_) | Message::Input(_) | Message::Result(_) => return,
+        }
+        let (attempt, author) = (envelope.message().attempt(), envelope.author());
+        match self.0.get_mut(attempt.task, author) {
+            Some(share) if share.epoch > attempt.epoch => {}
+            Some(share) if share.epoch == attempt.epoch => share.add(envelope),
+            _ => {
+                let share = Share { author, epoch: attempt.epoch, events: vec![envelope.clone()] };
+                self.0.insert(attempt.task, author, share);
             }
-            Message::Commitment(commitment) => {
-                for seen in self.0.of_task(attempt.task).filter(|seen| seen.call == commitment.call) {
-                    seen.add(envelope, attempt);
-                }
-            }
-            Message::Reveal(reveal) => {
-                let of = |seen: &&mut Seen| seen.events.iter().any(|event| event.id() == reveal.set);
-                for seen in self.0.of_task(attempt.task).filter(of) {
-                    seen.add(envelope, attempt);
-                }
-            }
-            Message::Refusal(_) | Message::Lease(_) | Message::Input(_) | Message::Result(_) => {}
         }
     }
 
-    fn call(&mut self, envelope: &Envelope, attempt: Attempt, author: PublicKey) {
-        if self.0.get(attempt.task, author).is_none_or(|seen| seen.attempt.epoch < attempt.epoch) {
-            let seen = Seen { attempt, call: envelope.id(), events: vec![envelope.clone()] };
-            self.0.insert(attempt.task, author, seen);
-        }
-    }
-
-    /// The newest epoch's events of a task; of several requesters that use one id, the one with the most.
+    /// The events of a task's newest epoch. Should several members have used one id, of that auction of which most was seen.
     pub(crate) fn transcript(&mut self, task: TaskId) -> Vec<Event> {
-        let best = self.0.of_task(task).max_by_key(|seen| seen.events.len());
-        best.map(|seen| seen.events.iter().map(|envelope| envelope.event().clone()).collect()).unwrap_or_default()
+        let shares: Vec<&Share> = self.0.of_task(task).map(|share| &*share).collect();
+        let calls = shares.iter().flat_map(|share| &share.events).filter(|e| matches!(e.message(), Message::Call(_)));
+        let best = calls.map(|call| belonging(&shares, call)).max_by_key(Vec::len);
+        best.unwrap_or_default().into_iter().map(|envelope| envelope.event().clone()).collect()
     }
 }
 
-impl Seen {
-    fn add(&mut self, envelope: &Envelope, attempt: Attempt) {
+/// Everything of the auction that this call began.
+fn belonging<'a>(shares: &[&'a Share], call: &Envelope) -> Vec<&'a Envelope> {
+    let of_epoch = || shares.iter().filter(|share| share.epoch == call.message().attempt().epoch);
+    let is_set = |id| {
+        let own = of_epoch().filter(|share| share.author == call.author());
+        own.flat_map(|share| &share.events).any(|e| e.id() == id && matches!(e.message(), Message::Set(_)))
+    };
+    let fits = |event: &&Envelope| match event.message() {
+        Message::Call(_) | Message::Set(_) | Message::Award(_) => event.author() == call.author(),
+        Message::Commitment(commitment) => commitment.call == call.id(),
+        Message::Reveal(reveal) => is_set(reveal.set),
+        Message::Refusal(_) | Message::Lease(_) | Message::Input(_) | Message::Result(_) => false,
+    };
+    of_epoch().flat_map(|share| &share.events).filter(fits).collect()
+}
+
+impl Share {
+    fn add(&mut self, envelope: &Envelope) {
+        let same_kind = self.events.iter().filter(|event| event.message().kind() == envelope.message().kind());
         let known = self.events.iter().any(|event| event.id() == envelope.id());
-        let same = |event: &&Envelope| {
-            event.author() == envelope.author() && event.message().kind() == envelope.message().kind()
-        };
-        // Two of a kind show that somebody broke the rules; more would only push others out.
-        let crowded = self.events.iter().filter(same).count() > 1 || self.events.len() >= MAX_EVENTS;
-        if attempt == self.attempt && !known && !crowded {
+        if !known && same_kind.count() < MAX_OF_A_KIND {
             self.events.push(envelope.clone());
         }
     }

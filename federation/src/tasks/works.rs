@@ -13,6 +13,8 @@ use crate::lease::{self, Holder, MAX_LEASE_MS, MIN_LEASE_MS};
 
 /// Leases and owed results at once. Whoever bids for more than its workers can do is slow, not wrong; beyond this it gives back.
 const MAX_WORKS: usize = 64;
+/// The same of one requester: what it sends is kept in memory, up to a megabyte each.
+const MAX_WORKS_PER_REQUESTER: usize = 16;
 
 #[derive(Debug)]
 struct Held {
@@ -33,7 +35,8 @@ impl Works {
             return;
         }
         self.superseded(requester, attempt, ctx);
-        if self.0.len() >= MAX_WORKS {
+        let of_requester = self.0.keys().filter(|(of, _)| *of == requester).count();
+        if self.0.len() >= MAX_WORKS || of_requester >= MAX_WORKS_PER_REQUESTER {
             ctx.release(attempt, requester, "no room", false);
             return;
         }

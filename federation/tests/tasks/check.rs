@@ -88,6 +88,36 @@ impl Checks {
     }
 }
 
+/// When a requester goes on to another epoch nobody has a lease of an older one: the next could begin at any moment.
+pub fn free(world: &World, node: usize, next: Attempt) {
+    if world.nodes[node].liar.is_some() {
+        return;
+    }
+    let requester = world.nodes[node].install();
+    for (other, peer) in world.nodes.iter().enumerate().filter(|(_, peer)| peer.liar.is_none()) {
+        let boot_ms = peer.boot_ms(world.now);
+        for (work, run) in &peer.runs {
+            let same = work.requester == requester && work.attempt.task == next.task;
+            let live = run.fence_ms.is_none_or(|fence| boot_ms < fence);
+            assert!(!(same && live), "node {node} goes on to {next:?} while node {other} is on {:?}", work.attempt);
+        }
+    }
+}
+
+/// What a worker's output looks like in this world.
+pub fn output(input: &str, node: usize, attempt: Attempt) -> String {
+    format!("{input} by {node} in {}", attempt.epoch)
+}
+
+/// The accepted output is the one that the named worker made in the named epoch; liars may make what they like.
+pub fn genuine(world: &World, node: usize, done: &Done) {
+    let attempt = Attempt { task: done.task, epoch: done.epoch };
+    let input = &world.nodes[node].submitted[&done.task].input;
+    let mut workers = (0..world.nodes.len()).filter(|at| world.nodes[*at].passport == done.executed_by);
+    let made = |at: usize| world.nodes[at].liar.is_some() || done.output == output(input, at, attempt);
+    assert!(workers.any(made), "node {node}: {done:?} is nobody's work");
+}
+
 /// One worker at a time, as long as clocks drift less than the margin.
 pub fn alone(world: &World, node: usize, execution: &Execution) {
     let work = execution.work;

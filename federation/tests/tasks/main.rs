@@ -2,7 +2,7 @@
 //!
 //! `TIMMY_SEED` names the first run, `TIMMY_RUNS` how many, `TIMMY_TRACE=1` prints one as it goes.
 
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 mod check;
 mod liar;

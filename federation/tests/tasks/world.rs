@@ -68,6 +68,7 @@ pub struct Node {
     pub can: bool,
     pub speed_ms: u64,
     pub liar: Option<Liar>,
+    pub guest: bool,
     pub factor: Factor,
     pub submitted: BTreeMap<TaskId, Submission>,
     pub finished: BTreeMap<TaskId, Done>,
@@ -88,7 +89,7 @@ impl Node {
     }
 
     pub fn party(&self) -> Party {
-        Party { install: self.install(), passport: self.passport, guest: false, factor: self.factor }
+        Party { install: self.install(), passport: self.passport, guest: self.guest, factor: self.factor }
     }
 
     pub fn boot_ms(&self, now: u64) -> u64 {
@@ -147,6 +148,7 @@ impl World {
                     can: true,
                     speed_ms: rng.random_range(10..3_000),
                     liar: None,
+                    guest: false,
                     factor: Factor::from_permille(rng.random_range(1..=1_000)).unwrap(),
                     submitted: BTreeMap::new(),
                     finished: BTreeMap::new(),
@@ -291,7 +293,7 @@ impl World {
         }
         let run = self.nodes[node].runs.remove(&work).unwrap();
         let input = if ok {
-            Input::Done { work, output: format!("{} by {node}", run.execution.what.input) }
+            Input::Done { work, output: check::output(&run.execution.what.input, node, work.attempt) }
         } else {
             Input::Failed { work, word: "it did not work".into() }
         };
@@ -338,6 +340,9 @@ impl World {
                 eprintln!("         {node} writes {}", cut(&format!("{record:?}")));
             }
             self.checks.record(node, &self.nodes[node], &record);
+            if let Record::Called(attempt) | Record::OwnWork(attempt) = &record {
+                check::free(self, node, *attempt);
+            }
             self.nodes[node].journal.push(record);
         }
         for (n, effect) in rest.into_iter().enumerate() {
@@ -388,6 +393,7 @@ impl World {
             }
             Effect::Finished(done) => {
                 self.checks.finished(&self.nodes[node], &done);
+                check::genuine(self, node, &done);
                 self.after(3, Event::Settle { node, task: done.task });
                 self.nodes[node].finished.insert(done.task, *done);
             }
@@ -416,7 +422,11 @@ impl World {
         let fence_ms = execution.fence_ms;
         assert!(self.nodes[node].runs.insert(work, Run { execution, fence_ms }).is_none(), "begun twice");
         let speed = self.nodes[node].speed_ms;
-        let takes = if self.rng.random_bool(0.1) { speed * 10 } else { self.rng.random_range(1..=speed) };
+        let takes = match (self.faults.loss > 0.0, self.rng.random_bool(0.2)) {
+            (false, _) => speed,
+            (true, true) => speed * 10,
+            (true, false) => self.rng.random_range(1..=speed),
+        };
         let ok = self.faults.work_fails == 0.0 || !self.rng.random_bool(self.faults.work_fails);
         let life = self.nodes[node].life;
         self.after(takes, Event::Worked { node, life, work, ok });
@@ -427,12 +437,12 @@ impl World {
         self.seen.push(envelope.clone());
         let Some(envelopes) = Liar::twist(self, from, to, envelope) else { return };
         for envelope in envelopes {
-            self.post(from, to, envelope);
+            self.post(from, to, &envelope);
         }
     }
 
     /// Gives an envelope to the network.
-    pub fn post(&mut self, from: usize, to: usize, envelope: Envelope) {
+    pub fn post(&mut self, from: usize, to: usize, envelope: &Envelope) {
         let Faults { loss, double, delay_ms, long_delay, .. } = self.faults;
         let copies = if double > 0.0 && self.rng.random_bool(double) { 2 } else { 1 };
         for _ in 0..copies {
@@ -491,6 +501,19 @@ impl World {
         let lost: Vec<Submission> = all.filter(|s| !opened.contains(&s.task)).cloned().collect();
         for submission in lost {
             self.after(1, Event::Submit { node, submission: Box::new(submission) });
+        }
+    }
+
+    /// What a node works on never ends.
+    pub fn drop_work(&mut self, node: usize) {
+        self.queue.retain(|_, event| !matches!(event, Event::Worked { node: of, .. } if *of == node));
+    }
+
+    /// How long one worker may have a task; before anything has begun.
+    pub fn set_work_ms(&mut self, work_ms: u64) {
+        self.settings.work_ms = work_ms;
+        for node in &mut self.nodes {
+            node.tasks = Some(Tasks::new(node.keys.clone(), node.passport, self.settings));
         }
     }
 

@@ -1,28 +1,34 @@
 //! One task of this node, from submission to result: auctions and leases in turn, an epoch each.
 
+mod draft;
+mod ending;
+
 use std::collections::BTreeMap;
 
 use nips::Msat;
 use nips::task::{
-    Added, Attempt, AudienceClass, Call, Cargo, Envelope, Epoch, Label, Lease, Message, Outcome, Output, Parts, Reason,
+    Added, Attempt, AudienceClass, Call, Cargo, Envelope, Epoch, Lease, Message, Outcome, Output, Parts, Reason,
     Refusal, SizeClass, TaskId, Work,
 };
 use nostr::{EventId, PublicKey};
 
-use super::Record;
-use super::record::{Awarded, Mark, Proof};
-use super::types::{Done, Effect, Execution, Lapse, Notice, Now, Party, Reach, Settings, Signer, Submission, WorkId};
+use super::record::{Awarded, Mark, Proof, Record};
+use super::types::{Done, Effect, Lapse, Notice, Now, Party, Reach, Settings, Signer, Submission, WorkId};
 use crate::auction::{self, Auction, Ending, Won};
 use crate::lease::{Grantor, Reply};
 
 /// Epochs of a task that are given to workers: a task that breaks every worker does not go round for ever.
 const MAX_AWARDS: u32 = 6;
-/// Calls in a row that nobody answers.
+/// Calls in a row that nobody answers, of a task that nobody ever had: about fifteen seconds.
 const MAX_EMPTY: u32 = 5;
+/// The same of a task that somebody had, who may come back: about a minute and a half.
+const MAX_EMPTY_AFTER: u32 = 14;
 /// Times a node begins a task itself: it may be the task that kills it.
 const MAX_OWN: u32 = 3;
-/// The first pause after a call that nobody answered, ms; it doubles.
+/// The first pause after a call that nobody answered, ms; it doubles, up to eight times this.
 const PAUSE_MS: u64 = 1_000;
+
+pub(in crate::tasks) use draft::Draft;
 
 /// What every step needs, and where its effects go.
 pub(super) struct Ctx<'a> {
@@ -66,6 +72,8 @@ struct Leased {
     first_part: Option<EventId>,
     resend_ms: u64,
     backoff_ms: u64,
+    /// Before this the input is not sent again, however often it is asked for.
+    input_again_ms: u64,
 }
 
 #[derive(Debug)]
@@ -92,85 +100,6 @@ pub(super) struct Order {
     word: String,
     end_ms: Option<u64>,
     stage: Stage,
-}
-
-/// Where a journaled task stood.
-#[derive(Debug)]
-enum Stood {
-    Between,
-    Awarded(Box<Awarded>),
-    Own,
-    Accepted(Box<Done>, Option<Proof>),
-    Lapsed(Lapse, u64),
-}
-
-/// A task as it is read back from its records.
-#[derive(Debug)]
-pub(super) struct Draft {
-    order: Order,
-    stood: Stood,
-    winner: Option<PublicKey>,
-}
-
-impl Draft {
-    pub fn new(submission: Submission) -> Self {
-        Self { order: Order::new(submission), stood: Stood::Between, winner: None }
-    }
-
-    pub fn add(&mut self, record: &Record) {
-        let order = &mut self.order;
-        match record {
-            Record::Called(attempt) => {
-                order.epoch = attempt.epoch;
-                self.stood = Stood::Between;
-            }
-            Record::Awarded(awarded) => {
-                order.awards += 1;
-                self.winner = Some(awarded.winner.install);
-                self.stood = Stood::Awarded(awarded.clone());
-            }
-            Record::Marked { mark, .. } => {
-                order.mark(*mark);
-                if mark.outcome == Outcome::Broken {
-                    self.stood = Stood::Between;
-                }
-            }
-            Record::OwnWork(attempt) => {
-                order.epoch = attempt.epoch;
-                order.own += 1;
-                self.stood = Stood::Own;
-            }
-            Record::Accepted { done, proof } => self.stood = Stood::Accepted(done.clone(), *proof),
-            Record::Lapsed { why, at, .. } => self.stood = Stood::Lapsed(why.clone(), *at),
-            Record::Opened(_)
-            | Record::Settled { .. }
-            | Record::Taken(_)
-            | Record::Produced { .. }
-            | Record::Ended(_) => {}
-        }
-    }
-
-    /// Goes on where the task stood.
-    pub fn resume(self, ctx: &mut Ctx<'_>) -> Order {
-        let Self { mut order, stood, winner } = self;
-        order.set_end(ctx.now);
-        match stood {
-            Stood::Between => order.go_on(ctx),
-            // Grants of before the restart last at most one lease from now.
-            Stood::Awarded(awarded) => order.lease(*awarded, ctx.settings.lease_ms, ctx),
-            Stood::Own => order.own_work(ctx),
-            Stood::Accepted(done, proof) => {
-                let winner = proof.and(winner);
-                order.stage = Stage::Accepted { done, proof, winner };
-                order.say_end(ctx);
-            }
-            Stood::Lapsed(why, at) => {
-                order.stage = Stage::Lapsed { why, at };
-                order.say_end(ctx);
-            }
-        }
-        order
-    }
 }
 
 impl Order {
@@ -205,6 +134,11 @@ impl Order {
 
     fn task(&self) -> TaskId {
         self.submission.task
+    }
+
+    /// Bytes of its input.
+    pub fn input_bytes(&self) -> usize {
+        self.submission.input.len()
     }
 
     fn window_ms(&self, settings: &Settings) -> u64 {
@@ -291,11 +225,14 @@ impl Order {
             return self.own_work(ctx);
         }
         self.empties += 1;
-        if self.empties >= MAX_EMPTY {
-            let word = self.word.clone();
-            return self.lapse(if self.awards == 0 { Lapse::NoBidder } else { Lapse::Attempts { word } }, ctx);
+        let (most, why) = match self.awards {
+            0 => (MAX_EMPTY, Lapse::NoBidder),
+            _ => (MAX_EMPTY_AFTER, Lapse::Attempts { word: self.word.clone() }),
+        };
+        if self.empties >= most {
+            return self.lapse(why, ctx);
         }
-        let pause_ms = PAUSE_MS << (self.empties - 1).min(6);
+        let pause_ms = PAUSE_MS << (self.empties - 1).min(3);
         self.stage = Stage::Pausing { until_ms: ctx.now.boot_ms.saturating_add(pause_ms) };
     }
 
@@ -332,10 +269,10 @@ impl Order {
         ctx.journal(Record::Awarded(Box::new(awarded.clone())));
         ctx.out.push(Effect::Broadcast(won.award));
         let wait_ms = (ctx.settings.lease_ms / 2).max(2 * self.window_ms(ctx.settings));
-        self.lease(awarded, wait_ms, ctx);
+        self.lease(&awarded, wait_ms, ctx);
     }
 
-    fn lease(&mut self, awarded: Awarded, wait_ms: u64, ctx: &mut Ctx<'_>) {
+    fn lease(&mut self, awarded: &Awarded, wait_ms: u64, ctx: &mut Ctx<'_>) {
         let Some(award) = awarded.award().cloned() else { return self.go_on(ctx) };
         let Settings { lease_ms, work_ms, .. } = *ctx.settings;
         let now_ms = ctx.now.boot_ms;
@@ -350,6 +287,7 @@ impl Order {
             first_part: None,
             resend_ms: now_ms.saturating_add(backoff_ms),
             backoff_ms,
+            input_again_ms: now_ms,
         }));
         self.send_award(ctx);
     }
@@ -364,7 +302,11 @@ impl Order {
     }
 
     fn send_input(&mut self, ctx: &mut Ctx<'_>) {
-        let Stage::Leased(leased) = &self.stage else { return };
+        let Stage::Leased(leased) = &mut self.stage else { return };
+        if ctx.now.boot_ms < leased.input_again_ms {
+            return;
+        }
+        leased.input_again_ms = ctx.now.boot_ms.saturating_add(ctx.settings.resend_ms);
         let (attempt, to) = (leased.grantor.attempt(), leased.grantor.winner().install);
         let Some(text) = payload(&self.submission) else { return };
         for part in ctx.signer.pack(attempt, to, &text).unwrap_or_default() {
@@ -505,90 +447,6 @@ impl Order {
         let Stage::Leased(leased) = &self.stage else { return };
         let (subject, call) = (leased.grantor.winner().passport, leased.call);
         self.say_mark(Mark { subject, outcome: Outcome::Broken, call }, ctx);
-    }
-
-    fn accept(&mut self, output: String, winner: Party, price: Msat, proof: Proof, ctx: &mut Ctx<'_>) {
-        let attempt = Attempt { task: self.task(), epoch: self.epoch };
-        let (executed_by, price, at) = (winner.passport, Some(price), ctx.now.unix_s);
-        let done = Box::new(Done { task: self.task(), epoch: self.epoch, output, executed_by, price, at });
-        ctx.journal(Record::Accepted { done: done.clone(), proof: Some(proof) });
-        ctx.release(attempt, winner.install, "accepted", true);
-        self.stage = Stage::Accepted { done, proof: Some(proof), winner: Some(winner.install) };
-        self.say_end(ctx);
-    }
-
-    fn lapse(&mut self, why: Lapse, ctx: &mut Ctx<'_>) {
-        let at = ctx.now.unix_s;
-        ctx.journal(Record::Lapsed { task: self.task(), why: why.clone(), at });
-        self.stage = Stage::Lapsed { why, at };
-        self.say_end(ctx);
-    }
-
-    /// Says how the task ended, and about whom what; again after each restart.
-    fn say_end(&mut self, ctx: &mut Ctx<'_>) {
-        let (at, proof, worker) = match &self.stage {
-            Stage::Accepted { done, proof, .. } => {
-                ctx.out.push(Effect::Finished(done.clone()));
-                (done.at, *proof, Some(done.executed_by))
-            }
-            Stage::Lapsed { why, at } => {
-                ctx.out.push(Effect::Lapsed(self.task(), why.clone()));
-                (*at, None, None)
-            }
-            Stage::Calling(_) | Stage::Pausing { .. } | Stage::Leased(_) | Stage::Own(_) => return,
-        };
-        let done = worker.zip(proof).map(|(subject, proof)| Label {
-            task: self.task(),
-            subject,
-            outcome: Outcome::Done,
-            request: proof.call,
-            result: Some(proof.result),
-        });
-        let marks = self.marks.values().filter(|mark| Some(mark.subject) != worker).map(|mark| Label {
-            task: self.task(),
-            subject: mark.subject,
-            outcome: mark.outcome,
-            request: mark.call,
-            result: None,
-        });
-        // Nobody labels themselves: an own install may have worked for another one of the same passport.
-        let labels = done.into_iter().chain(marks).filter(|label| label.subject != ctx.passport);
-        let public = self.submission.publish;
-        let labels: Vec<Effect> = labels.map(|label| Effect::Label { label, at, public }).collect();
-        ctx.out.extend(labels);
-    }
-
-    fn own_work(&mut self, ctx: &mut Ctx<'_>) {
-        if self.own >= MAX_OWN {
-            let word = "the node stopped several times while it worked on this".to_owned();
-            return self.lapse(Lapse::OwnFailure { word }, ctx);
-        }
-        self.own += 1;
-        self.epoch = self.epoch.next();
-        let attempt = Attempt { task: self.task(), epoch: self.epoch };
-        ctx.journal(Record::OwnWork(attempt));
-        self.stage = Stage::Own(attempt);
-        let work = WorkId { requester: ctx.signer.install(), attempt };
-        let what = Box::new(work_of(&self.submission));
-        ctx.out.push(Effect::Execute(Execution { work, what, fence_ms: None }));
-    }
-
-    /// The own worker has an output or gave up.
-    pub fn own_done(&mut self, attempt: Attempt, output: Result<String, String>, ctx: &mut Ctx<'_>) {
-        if !matches!(self.stage, Stage::Own(own) if own == attempt) {
-            return;
-        }
-        match output {
-            Ok(output) => {
-                let (executed_by, at) = (ctx.passport, ctx.now.unix_s);
-                let done = Done { task: self.task(), epoch: self.epoch, output, executed_by, price: None, at };
-                let done = Box::new(done);
-                ctx.journal(Record::Accepted { done: done.clone(), proof: None });
-                self.stage = Stage::Accepted { done, proof: None, winner: None };
-                self.say_end(ctx);
-            }
-            Err(word) => self.lapse(Lapse::OwnFailure { word }, ctx),
-        }
     }
 
     /// Ends a task that has no result yet.
