@@ -219,7 +219,7 @@ impl Core {
     ) -> Result<(), FederationError> {
         let (quic, tcp) = ports(addresses);
         let Some(quic) = quic else { return Ok(()) };
-        let interfaces = if all_interfaces { Interfaces::All } else { Interfaces::default() };
+        let interfaces = if all_interfaces { Interfaces::all() } else { Interfaces::default() };
         let tag = self.tag();
         let options = DiscoveryOptions { quic_port: quic, tcp_port: tcp, tag, interfaces, label: None };
         // A machine without a network that can be asked is no reason not to start.

@@ -73,7 +73,7 @@ impl Core {
         for effect in effects {
             match effect {
                 InviterEffect::Journal(record) => {
-                    let id = *record.id();
+                    let id = record.id();
                     let value = Zeroizing::new(record.to_json().as_bytes().to_vec());
                     let kept = self.keep(vec![Write::Put(Shelf::Invitations, id.0.to_vec(), value)]).await;
                     let input =

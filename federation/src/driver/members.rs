@@ -3,7 +3,6 @@
 use nips::PeerCard;
 use nips::federation::Act;
 use nostr::{Event, JsonUtil, Keys, PublicKey, UnsignedEvent};
-use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
