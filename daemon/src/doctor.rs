@@ -169,16 +169,18 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 async fn embedder(config: &Config) -> Vec<Check> {
-    if config.embedder.kind == EmbedderKind::Static {
-        return vec![];
-    }
+    let cure = match config.embedder.kind {
+        EmbedderKind::Static => return vec![],
+        EmbedderKind::Minilm => "put MiniLM's files into embedder.model_dir again, or set kind = \"static\"",
+        EmbedderKind::Openai => "start its server, or correct [embedder]",
+    };
     let embedder = match crate::embedder::open(&config.embedder) {
         Ok(embedder) => embedder,
         Err(error) => return vec![bad("embedder", format!("{error:#}"), "correct [embedder]")],
     };
     let mut checks = vec![match embedder.embed(&["hello".to_owned()]).await {
         Ok(vectors) => good("embedder", format!("answers with vectors of {}", vectors.first().map_or(0, Vec::len))),
-        Err(error) => bad("embedder", error.to_string(), "start its server, or correct [embedder]"),
+        Err(error) => bad("embedder", error.to_string(), cure),
     }];
     if let Some(host) = config.embedder.unasked() {
         checks.push(bad(

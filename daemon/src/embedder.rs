@@ -1,4 +1,5 @@
-//! Vectors from a server that speaks OpenAI's `/v1/embeddings`: OpenAI, Ollama, llama.cpp, vLLM and the like.
+//! The embedder that the configuration names; and vectors from a server that speaks OpenAI's `/v1/embeddings`: OpenAI, Ollama,
+//! llama.cpp, vLLM and the like.
 //!
 //! The server reads everything that is remembered; the owner names it, and `timmy doctor` says so when it is not this machine.
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use memory::{EmbedError, Embedder, StaticEmbedder};
+use memory::{EmbedError, Embedder, MiniLmEmbedder, StaticEmbedder};
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,10 +35,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The embedder that the configuration names.
 ///
 /// # Errors
-/// When the key cannot be read, or the TLS part cannot start.
+/// When MiniLM's files are missing or damaged, the key cannot be read, or the TLS part cannot start.
 pub(crate) fn open(config: &config::Embedder) -> Result<Arc<dyn Embedder>> {
     let server = match (config.kind, &config.base_url, &config.model) {
         (EmbedderKind::Openai, Some(url), Some(model)) => (url, model),
+        (EmbedderKind::Minilm, _, _) => return minilm(config),
         (EmbedderKind::Openai | EmbedderKind::Static, _, _) => return Ok(Arc::new(StaticEmbedder::new())),
     };
     let read = |path: &std::path::PathBuf| {
@@ -47,6 +49,14 @@ pub(crate) fn open(config: &config::Embedder) -> Result<Arc<dyn Embedder>> {
     };
     let key = config.api_key_file.as_ref().map(read).transpose()?;
     Ok(Arc::new(OpenAiEmbedder::new(server.0.clone(), server.1.clone(), key).context("the embedder cannot be used")?))
+}
+
+fn minilm(config: &config::Embedder) -> Result<Arc<dyn Embedder>> {
+    let dir = config.model_dir.as_deref().context("embedder.model_dir is not set")?;
+    let opened = MiniLmEmbedder::open(dir).context(
+        "the embedder cannot be used: embedder.model_dir must hold a copy of memory/model/minilm-256 from timmy's sources (or set kind = \"static\")",
+    )?;
+    Ok(Arc::new(opened))
 }
 
 /// The server's key. It has no `Debug` to show itself by.

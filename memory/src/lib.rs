@@ -27,7 +27,7 @@ pub mod transfer;
 mod truth;
 mod worker;
 
-pub use embed::{EmbedError, Embedder, StaticEmbedder};
+pub use embed::{EmbedError, Embedder, MiniLmEmbedder, MiniLmError, StaticEmbedder};
 pub use entry::{
     DEFAULT_IMPORTANCE, Draft, Entry, EntryError, EntryKind, MAX_AHEAD_S, MAX_SUPERSEDES, MAX_TAG, MAX_TAGS, MAX_TEXT,
 };

@@ -3,7 +3,7 @@
 use nips::identity::{ExternalIdentity, is_local_part};
 use nips::job::REQUEST_KINDS;
 
-use super::{Api, Config, EmbedderKind};
+use super::{Api, Config, Embedder, EmbedderKind};
 
 /// Says in words what is wrong.
 pub(super) fn check(config: &Config) -> Result<(), String> {
@@ -86,32 +86,42 @@ fn dvm(config: &Config) -> Result<(), String> {
 
 fn embedder(config: &Config) -> Result<(), String> {
     let embedder = &config.embedder;
-    match embedder.kind {
-        EmbedderKind::Static => {
-            let named = [
-                ("base_url", embedder.base_url.is_some()),
-                ("model", embedder.model.is_some()),
-                ("api_key_file", embedder.api_key_file.is_some()),
-                ("sees_memory", embedder.sees_memory.is_some()),
-            ];
-            match named.iter().find(|(_, is_set)| *is_set) {
-                Some((key, _)) => Err(format!(
-                    "embedder.{key} is for kind = \"openai\"; the static embedder is inside timmy and needs no server"
-                )),
-                None => Ok(()),
-            }
+    let of_a_server = [
+        ("base_url", embedder.base_url.is_some()),
+        ("model", embedder.model.is_some()),
+        ("api_key_file", embedder.api_key_file.is_some()),
+        ("sees_memory", embedder.sees_memory.is_some()),
+    ];
+    let named = of_a_server.iter().find(|(_, is_set)| *is_set).map(|(key, _)| key);
+    match (embedder.kind, named) {
+        (EmbedderKind::Static | EmbedderKind::Minilm, Some(key)) => Err(format!(
+            "embedder.{key} is for kind = \"openai\"; the static embedder and MiniLM are inside timmy and need no server"
+        )),
+        (EmbedderKind::Static | EmbedderKind::Openai, _) if embedder.model_dir.is_some() => {
+            Err("embedder.model_dir is for kind = \"minilm\"".to_owned())
         }
-        EmbedderKind::Openai => {
-            let Some(url) = &embedder.base_url else {
-                return Err("embedder.base_url: name the server, for example \"http://127.0.0.1:11434/v1\"".to_owned());
-            };
-            if !matches!(url.scheme(), "http" | "https") {
-                return Err("embedder.base_url must be http:// or https://".to_owned());
+        (EmbedderKind::Static, None) => Ok(()),
+        (EmbedderKind::Minilm, None) => match &embedder.model_dir {
+            Some(dir) if !dir.as_os_str().is_empty() => Ok(()),
+            Some(_) | None => {
+                Err("embedder.model_dir: name the folder with MiniLM's files, a copy of memory/model/minilm-256 \
+                                   from timmy's sources"
+                    .to_owned())
             }
-            if embedder.model.as_ref().is_none_or(|model| model.trim().is_empty()) {
-                return Err("embedder.model: name the server's model, for example \"nomic-embed-text\"".to_owned());
-            }
-            Ok(())
-        }
+        },
+        (EmbedderKind::Openai, _) => server(embedder),
     }
+}
+
+fn server(embedder: &Embedder) -> Result<(), String> {
+    let Some(url) = &embedder.base_url else {
+        return Err("embedder.base_url: name the server, for example \"http://127.0.0.1:11434/v1\"".to_owned());
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("embedder.base_url must be http:// or https://".to_owned());
+    }
+    if embedder.model.as_ref().is_none_or(|model| model.trim().is_empty()) {
+        return Err("embedder.model: name the server's model, for example \"nomic-embed-text\"".to_owned());
+    }
+    Ok(())
 }

@@ -138,6 +138,8 @@ section! {
     Embedder {
         /// Who makes vectors of texts.
         kind: EmbedderKind = EmbedderKind::Static,
+        /// Folder with MiniLM's three files.
+        model_dir: Option<PathBuf> = None,
         /// Up to and without `/embeddings`.
         base_url: Option<Url> = None,
         /// The server's name of the model.
@@ -185,15 +187,17 @@ section! {
 pub enum EmbedderKind {
     /// The one inside the binary.
     Static,
+    /// MiniLM, read from a folder; it computes in this process.
+    Minilm,
     /// Any OpenAI-compatible server.
     Openai,
 }
 
 impl Embedder {
-    /// The host of a server elsewhere, which gets to read what is remembered although the owner did not say so; none for the one
-    /// inside the binary and for this machine.
+    /// The host of a server elsewhere, which gets to read what is remembered although the owner did not say so; none for those
+    /// inside this process and for this machine.
     pub fn unasked(&self) -> Option<&str> {
-        let is_asked = self.kind == EmbedderKind::Static || self.sees_memory == Some(true);
+        let is_asked = self.kind != EmbedderKind::Openai || self.sees_memory == Some(true);
         let url = self.base_url.as_ref().filter(|url| !is_asked && !is_loopback(url))?;
         url.host_str()
     }

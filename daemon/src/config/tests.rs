@@ -61,6 +61,15 @@ fn mistakes_are_named_with_their_cure() {
         ("[embedder]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1/v1\"", "embedder.model"),
         ("[embedder]\nkind = \"openai\"\nbase_url = \"ftp://h/v1\"\nmodel = \"m\"", "http"),
         ("[embedder]\nmodel = \"m\"", "kind = \"openai\""),
+        ("[embedder]\nkind = \"minilm\"", "embedder.model_dir"),
+        ("[embedder]\nkind = \"minilm\"\nmodel_dir = \"\"", "embedder.model_dir"),
+        ("[embedder]\nkind = \"minilm\"\nmodel_dir = \"/m\"\nmodel = \"m\"", "embedder.model is for kind = \"openai\""),
+        ("[embedder]\nmodel_dir = \"/m\"", "kind = \"minilm\""),
+        (
+            "[embedder]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1/v1\"\nmodel = \"m\"\nmodel_dir = \"/m\"",
+            "kind = \"minilm\"",
+        ),
+        ("[embedder]\nkind = \"minilm\"\nmodel_di = \"/m\"", "did you mean `model_dir`"),
         ("[owner]\ncountry = \"Germany\"", "two-letter"),
         ("[owner]\nnpub = \"npub1wrong\"", "npub"),
         ("[node\n", "expected"),
@@ -72,6 +81,15 @@ fn mistakes_are_named_with_their_cure() {
         let error = Config::parse(text).unwrap_err();
         assert!(error.contains(words), "{text}: {error}");
     }
+}
+
+#[test]
+fn minilm_is_named_by_its_folder_and_reads_nothing_elsewhere() {
+    let config = Config::parse("[embedder]\nkind = \"minilm\"\nmodel_dir = \"/srv/minilm\"").unwrap();
+    assert_eq!(config.embedder.kind, EmbedderKind::Minilm);
+    assert_eq!(config.embedder.model_dir.as_deref(), Some(Path::new("/srv/minilm")));
+    assert_eq!(config.embedder.unasked(), None);
+    assert_eq!(Config::parse(&config.show().unwrap()).unwrap(), config);
 }
 
 #[test]

@@ -309,7 +309,7 @@ fn about_memory(shared: &Shared, memory: &MemoryStatus) -> Vec<Warning> {
             "warning",
             "memory_embedder",
             format!("{} entries have no vector yet: {} does not answer well", memory.unembedded, memory.embedder),
-            "start the server of [embedder], or set kind = \"static\"; words find these entries meanwhile",
+            "start the server of [embedder] (or mend its model_dir), or set kind = \"static\"; words find these entries meanwhile",
         ));
     } else if memory.failures > 0 {
         all.push(warning(

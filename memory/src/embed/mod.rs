@@ -1,9 +1,13 @@
-//! Texts as vectors. One trait, many embedders; the default one is inside the binary ([`StaticEmbedder`]).
+//! Texts as vectors. One trait, many embedders; the default one is inside the binary ([`StaticEmbedder`]), a better and slower one
+//! reads its model from a folder ([`MiniLmEmbedder`]).
 
+mod minilm;
 mod static_model;
 
 use async_trait::async_trait;
 
+pub(crate) use minilm::{MINILM_ID, MiniLmQuestions};
+pub use minilm::{MiniLmEmbedder, MiniLmError};
 pub use static_model::StaticEmbedder;
 pub(crate) use static_model::{STATIC_ID, beginning};
 
@@ -48,4 +52,14 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// When the embedder cannot be reached or answers garbage.
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError>;
+
+    /// The vector of a question, to be compared with those of [`Embedder::embed`]; empty when there is none. An embedder may answer by
+    /// a quicker model than the one that texts go through, as long as its vectors lie in the same space.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    async fn embed_question(&self, question: &str) -> Result<Vec<f32>, EmbedError> {
+        let vectors = self.embed(&[question.to_owned()]).await?;
+        Ok(vectors.into_iter().next().unwrap_or_default())
+    }
 }

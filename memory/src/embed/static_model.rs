@@ -19,7 +19,7 @@ pub(crate) const STATIC_ID: &str = "static-256-int8/1";
 const DIMENSIONS: usize = 256;
 /// Bytes of a text that are looked at. The model itself takes in 512 tokens, some 3 kB of English; a mean over more of them says
 /// less and less, and the tokenizer's work stays bounded whatever comes.
-const MAX_TEXT_BYTES: usize = 8 * 1024;
+pub(super) const MAX_TEXT_BYTES: usize = 8 * 1024;
 /// Texts of so many bytes together are embedded where the caller stands (about 0.2 ms); more of them on a thread of their own.
 const INLINE_BYTES: usize = 16 * 1024;
 
@@ -47,7 +47,8 @@ impl StaticEmbedder {
         self.model.get_or_init(load).as_ref().map_err(|why| garbled(why.clone()))
     }
 
-    fn embed_now(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+    /// The vectors of texts, made where the caller stands.
+    pub(super) fn embed_now(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let model = self.model()?;
         Ok(texts.iter().map(|text| model.encode_single(beginning(text, MAX_TEXT_BYTES))).collect())
     }

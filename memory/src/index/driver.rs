@@ -17,7 +17,7 @@ use super::generation::{Generation, Watch};
 use super::source::Source;
 use super::stats::{Counters, IndexState, IndexStats, Work, measure};
 use super::{IndexChange, IndexOptions};
-use crate::embed::{Embedder, STATIC_ID, StaticEmbedder};
+use crate::embed::{Embedder, MINILM_ID, MiniLmQuestions, STATIC_ID, StaticEmbedder};
 use crate::entry::Entry;
 
 /// Changes are written at once when so many wait.
@@ -196,19 +196,21 @@ impl Shared {
         self.create().await
     }
 
-    /// What makes vectors like those of this id.
+    /// What makes vectors like those of this id, or at least answers questions to them.
     fn maker_of(&self, id: &str) -> Option<Arc<dyn Embedder>> {
         if self.wanted.id() == id {
             Some(self.wanted.clone())
         } else if id == STATIC_ID {
             Some(Arc::new(StaticEmbedder::new()))
+        } else if id == MINILM_ID {
+            Some(Arc::new(MiniLmQuestions::new()))
         } else {
             None
         }
     }
 
-    /// An empty generation. The embedder inside the binary makes it unless the one that is wanted is in this process too: entries
-    /// are then found at once, and the wanted one's vectors take their place when it answers.
+    /// An empty generation. The embedder inside the binary makes it unless the one that is wanted takes microseconds too: entries
+    /// are then found at once, and the wanted one's vectors take their place when it has made them.
     async fn create(&self) -> Result<Generation, IndexError> {
         let wanted = self.wanted.clone();
         let known = wanted.dimensions().filter(|_| wanted.is_instant());

@@ -46,7 +46,7 @@ pub(super) struct Generation {
     pub name: String,
     pub dir: PathBuf,
     pub meta: Meta,
-    /// Makes vectors like those that are in it; none when what made them is not at hand.
+    /// Makes vectors like those that are in it, or at least answers questions to them; none when nothing at hand does.
     pub embedder: Option<Arc<dyn Embedder>>,
     pub store: Store,
     watch: Watch,

@@ -22,7 +22,7 @@ use crate::entry::Entry;
 const IDS_AT_A_TIME: usize = 10_000;
 /// Entries taken in at a time: at most 64 MB of text, usually a few hundred kilobytes.
 const ENTRIES_AT_A_TIME: usize = 1_000;
-/// Entries that one request to an embedder outside this process carries.
+/// Entries that one request to an embedder carries that is outside this process, or slow.
 const EMBEDDED_AT_A_TIME: usize = 64;
 /// Times that a rebuild asks an embedder again before it gives up what it has made.
 const TRIES: u32 = 6;
@@ -63,14 +63,13 @@ impl Shared {
             }
             return rebuilt.map(|()| true);
         }
-        let is_wanted = generation.meta.embedder == self.wanted.id();
-        let waits = generation.read().scan.waiting() > 0;
-        if waits && generation.embedder.is_some() {
-            self.embed_some(&generation).await?;
+        // What waits in a generation that is to go gets its vector in the next one: what made this one may not be at hand.
+        if generation.meta.embedder != self.wanted.id() {
+            self.rebuild(&|_| {}).await?;
             return Ok(true);
         }
-        if !is_wanted {
-            self.rebuild(&|_| {}).await?;
+        if generation.read().scan.waiting() > 0 {
+            self.embed_some(&generation).await?;
             return Ok(true);
         }
         Ok(false)
@@ -152,6 +151,8 @@ impl Shared {
         changes.touched = None;
         unfinished.next = None;
         self.serving.send_replace(Some(next.clone()));
+        // What was changed meanwhile may wait for a slow embedder; whoever asked for the rebuild need not be the filling task.
+        self.fill.notify_one();
         drop(changes);
         self.wake.notify_one();
         old.retire().await

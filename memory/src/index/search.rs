@@ -158,10 +158,9 @@ impl Shared {
         most: usize,
     ) -> Result<(Option<Question>, Vec<(Slot, f32)>), IndexError> {
         let Some(embedder) = &generation.embedder else { return Ok((None, Vec::new())) };
-        let texts = [query.text.clone()];
-        let asked = tokio::time::timeout(self.options.question_timeout, embedder.embed(&texts)).await;
+        let asked = tokio::time::timeout(self.options.question_timeout, embedder.embed_question(&query.text)).await;
         let vector = match asked {
-            Ok(Ok(vectors)) => vectors.into_iter().next().unwrap_or_default(),
+            Ok(Ok(vector)) => vector,
             Ok(Err(error)) => {
                 self.counters.note(Work::Other, &Err::<(), _>(IndexError::Embed(error)), (self.options.clock)());
                 return Ok((None, Vec::new()));
