@@ -110,6 +110,8 @@ pub(super) struct Core {
     pub began: Instant,
     /// When this node is to make new keys, by its own clock in ms.
     pub keys_due_ms: Option<u64>,
+    /// When this node says where it is, likewise.
+    pub presence_due_ms: u64,
     ticks: u64,
     inputs: Option<Inputs>,
 }
@@ -186,6 +188,7 @@ impl Core {
             tracker: tracker.clone(),
             began: Instant::now(),
             keys_due_ms: None,
+            presence_due_ms: 0,
             ticks: 0,
             inputs: Some(Inputs { net: net_events, live: live_events, found: None, back: back_events }),
         };
@@ -387,6 +390,7 @@ impl Core {
         let passport = met.card.passport;
         self.reach(passport).await;
         self.open_link(peer);
+        self.plan_presence();
     }
 
     /// The side with the lower key opens the memory's stream: one is enough for both.
@@ -512,13 +516,14 @@ impl Core {
         self.dial_candidates().await;
         self.joining_tick().await;
         self.make_keys_when_due().await;
+        self.say_presence_when_due().await;
         self.outbox_input(crate::letters::Input::Tick).await;
         if ticks.is_multiple_of(REDIAL_TICKS) {
             self.redial().await;
             self.inviter_tick().await;
             let now = self.now_s();
             self.parts.tick(now);
-            if self.inviter.open_codes(now) == 0 {
+            if !self.inviter.is_answering(now) {
                 self.letter_relays.clear();
             }
             self.strangers.retain(|_, stranger| stranger.last_seen + 600 > now);

@@ -99,8 +99,7 @@ impl Core {
                 }
             }
         }
-        let is_inviting = self.inviter.open_codes(self.now_s()) > 0;
-        self.view.set_inviting(is_inviting);
+        self.view.set_inviting(self.inviter.is_answering(self.now_s()));
     }
 
     async fn note_card(&mut self, event: Event) {

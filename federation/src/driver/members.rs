@@ -66,7 +66,7 @@ impl Core {
             (met.card.peer_id, met.card.install, known)
         });
         let changed = self.view.set(all);
-        self.view.set_inviting(self.inviter.open_codes(self.now_s()) > 0);
+        self.view.set_inviting(self.inviter.is_answering(self.now_s()));
         for peer in changed {
             self.net.reconsider(peer).await;
         }

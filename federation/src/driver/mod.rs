@@ -18,6 +18,7 @@ mod joining;
 mod members;
 mod peers;
 mod post;
+mod presence;
 mod view;
 
 use std::sync::Arc;

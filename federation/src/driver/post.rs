@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nips::federation::{Answer, KIND_ANSWER, KIND_ENTRY, KIND_EPOCH_KEY, Message, letter};
+use nips::federation::{Answer, KIND_ANSWER, KIND_ENTRY, KIND_EPOCH_KEY, KIND_PRESENCE, Message, letter};
 use nips::memory::KIND_MEMORY;
 use nostr::{Event, JsonUtil, PublicKey, RelayUrl};
 use zeroize::Zeroizing;
@@ -107,7 +107,7 @@ impl Core {
         self.publish(MEMORY, Circle::Siblings, change).await;
     }
 
-    async fn publish(&mut self, topic: &str, circle: Circle, envelope: &Event) {
+    pub async fn publish(&mut self, topic: &str, circle: Circle, envelope: &Event) {
         let json = envelope.as_json();
         let Some(log) = &self.log else { return };
         if json.len() > MAX_GOSSIP {
@@ -225,6 +225,7 @@ impl Core {
                 Box::pin(self.take_entries(std::slice::from_ref(&event))).await;
             }
             KIND_EPOCH_KEY => Box::pin(self.take_keys(std::slice::from_ref(&event))).await,
+            KIND_PRESENCE => Box::pin(self.hear_presence(&event)).await,
             kind => tracing::debug!(kind, "an envelope of a kind that nobody here takes"),
         }
     }

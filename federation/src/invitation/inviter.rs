@@ -101,6 +101,11 @@ impl Inviter {
         self.records.values().filter(|record| record.state == State::Open && record.expires_at > now).count()
     }
 
+    /// True while a code that was made here has not reached its end, spent or not: whoever brings it is told what became of it.
+    pub fn is_answering(&self, now: u64) -> bool {
+        self.records.values().any(|record| record.expires_at > now)
+    }
+
     /// Takes a code back.
     pub fn withdraw(&mut self, invitation: &InvitationId) -> Option<Effect> {
         let record = self.records.get_mut(invitation).filter(|record| record.state == State::Open)?;

@@ -70,13 +70,16 @@ async fn three_nodes_learn_of_each_other_and_a_removed_one_is_out_everywhere() {
     b.federation.join(&code.code).await.unwrap();
     a.federation.admin(b.npub()).await.unwrap();
     // The second node invites as soon as it knows that it may.
-    let mut code = None;
+    let code = std::cell::RefCell::new(None);
     until("an admin", async || {
-        code = b.federation.invite(false).await.ok();
-        code.is_some()
+        let made = b.federation.invite(false).await.ok();
+        let is_made = made.is_some();
+        code.replace(made);
+        is_made
     })
     .await;
-    c.federation.join(&code.unwrap().code).await.unwrap();
+    let code = code.take().unwrap();
+    c.federation.join(&code.code).await.unwrap();
     are_members(&b, &c).await;
     are_members(&a, &c).await;
     a.federation.remove(c.npub()).await.unwrap();

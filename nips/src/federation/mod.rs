@@ -15,12 +15,14 @@ mod code;
 mod entry;
 mod epoch_key;
 pub mod letter;
+mod presence;
 mod secret;
 
 pub use answer::{Answer, Ask, Joiner, Refusal, Welcome};
 pub use code::{Code, CodeError, InvitationId};
 pub use entry::{Act, Entry, FederationId, MAX_HEADS, MAX_NAME, Role};
 pub use epoch_key::{EpochKey, MAX_SEALED, Opened, SealedKey, Terms, ViewId};
+pub use presence::{KIND_PRESENCE, Presence};
 pub use letter::{Letter, LetterError, Reassembly};
 pub use secret::{EpochSecrets, KeyId, Secret, same};
 
