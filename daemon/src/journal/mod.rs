@@ -9,6 +9,7 @@ mod cursors;
 mod jobs;
 mod outbox;
 mod schema;
+mod shelves;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use jobs::{Arrival, JobRow, NewJob, Opened, Stamp, Step, Word};
 pub use outbox::OutboxCount;
 pub use schema::VERSION;
+pub use shelves::ShelfWrite;
 
 /// Under which name the journal keeps an owner who claimed the node.
 pub const OWNER_KEY: &str = "owner";

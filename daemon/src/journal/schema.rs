@@ -40,19 +40,11 @@ CREATE TABLE budget(day INTEGER, model TEXT, tokens INTEGER NOT NULL, PRIMARY KE
 CREATE TABLE greeted(person TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// Schema 2: the federation.
+/// Schema 2: what the federation keeps, by shelf (membership entries, peer cards, keys, invitations, envelopes that wait), in the order in
+/// which the keys first came. Secret values are sealed.
 const TABLES_2: &str = "
--- The membership log, in the order in which its entries were admitted.
-CREATE TABLE membership(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, event TEXT NOT NULL);
--- The newest peer card of each install, and where it was reached (multiaddresses, one a line).
-CREATE TABLE cards(install BLOB PRIMARY KEY NOT NULL, event TEXT NOT NULL, addresses TEXT NOT NULL, seen_s INTEGER NOT NULL);
--- Invitations that are open or were spent.
-CREATE TABLE invitations(number INTEGER PRIMARY KEY, record TEXT NOT NULL);
--- What the tasks of the federation are restored from.
-CREATE TABLE task_records(number INTEGER PRIMARY KEY, task BLOB NOT NULL, record TEXT NOT NULL);
-CREATE INDEX task_records_task ON task_records(task);
--- Labels about finished tasks (NIP-32), for the fold of reputations.
-CREATE TABLE labels(id BLOB PRIMARY KEY NOT NULL, event TEXT NOT NULL);
+CREATE TABLE shelves(number INTEGER PRIMARY KEY AUTOINCREMENT, shelf TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+  UNIQUE(shelf, key));
 ";
 
 /// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first.

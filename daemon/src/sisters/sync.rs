@@ -1,0 +1,118 @@
+//! The memory's sync with each member: at once when it comes, again every half minute, and soon after this node wrote something that
+//! gossip does not carry.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use federation::Linked;
+use memory::Memory;
+use memory::sync::{End, Link, LinkConfig};
+use nips::memory::Space;
+use nostr::PublicKey;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The usual pause between two syncs.
+const PAUSE: Duration = Duration::from_secs(30);
+/// It differs by up to this much, so that ten nodes do not sync at once.
+const JITTER_MS: u64 = 6_000;
+/// Spaces that wait to be synced soon; more are synced at the usual time.
+const SOON: usize = 64;
+/// Several writes within this time are one reason to sync.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What a sync with a member found, by space.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Changes that it had and this node lacked, and the other way, when they last met; zero when both were equal.
+    pub by_space: BTreeMap<Space, u64>,
+    /// Why the last sync of a space did not end.
+    pub failed: BTreeMap<Space, String>,
+}
+
+/// The links to the members. Clones share them.
+#[derive(Clone)]
+pub struct Links {
+    memory: Memory,
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+    soon: broadcast::Sender<Space>,
+    open: Arc<Mutex<BTreeMap<PublicKey, Link>>>,
+    lags: Arc<Mutex<BTreeMap<PublicKey, Lag>>>,
+}
+
+impl Links {
+    /// None yet.
+    pub fn new(memory: Memory, tracker: TaskTracker, cancel: CancellationToken) -> Self {
+        let (soon, _) = broadcast::channel(SOON);
+        Self { memory, tracker, cancel, soon, open: Arc::default(), lags: Arc::default() }
+    }
+
+    /// Syncs this space soon with whoever shares it.
+    pub fn soon(&self, space: Space) {
+        // Without links nobody has to be told.
+        let _ = self.soon.send(space);
+    }
+
+    /// How far the members were from this node when they last met, by install key.
+    pub fn lags(&self) -> BTreeMap<PublicKey, Lag> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A member's stream: both sides sync over it from now on.
+    pub fn add(&self, linked: Linked) {
+        let replica = Arc::new(self.memory.clone());
+        let config = LinkConfig::new(rand::random());
+        let link = Link::start(linked.stream, linked.install, replica, config, (&self.tracker, &self.cancel));
+        let old = self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(linked.install, link.clone());
+        if let Some(old) = old {
+            old.close();
+        }
+        let soon = self.soon.subscribe();
+        self.tracker.spawn(self.clone().keep_equal(linked.install, link, soon));
+    }
+
+    async fn keep_equal(self, install: PublicKey, link: Link, mut soon: broadcast::Receiver<Space>) {
+        loop {
+            for space in self.memory.spaces_shared_with(install).await {
+                self.sync(&install, &link, space).await;
+            }
+            let pause = PAUSE + Duration::from_millis(rand::random::<u64>() % JITTER_MS);
+            let next = tokio::time::sleep(pause);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = self.cancel.cancelled() => return,
+                    () = link.closed() => return,
+                    () = &mut next => break,
+                    space = soon.recv() => match space {
+                        Ok(space) => {
+                            tokio::time::sleep(GATHER).await;
+                            soon = soon.resubscribe();
+                            self.sync(&install, &link, space).await;
+                        }
+                        // More than fit: all of them.
+                        Err(_) => break,
+                    },
+                }
+            }
+        }
+    }
+
+    async fn sync(&self, install: &PublicKey, link: &Link, space: Space) {
+        let report = match link.sync(space.clone()).await {
+            Ok(report) => report,
+            Err(error) => return tracing::debug!(%error, %space, "no sync"),
+        };
+        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag = lags.entry(*install).or_default();
+        if matches!(report.end, End::Complete) {
+            lag.failed.remove(&space);
+            lag.by_space.insert(space, 0);
+        } else {
+            lag.failed.insert(space, format!("{:?}", report.end));
+        }
+    }
+}
