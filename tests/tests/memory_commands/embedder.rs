@@ -73,3 +73,39 @@ async fn a_server_elsewhere_is_warned_of_until_the_owner_says_yes() {
     let node = Node::builder().config(&format!("{config}\nsees_memory = true")).start().await;
     assert!(!warned(&node).await);
 }
+
+#[tokio::test]
+async fn minilm_from_a_folder_takes_over_in_the_background_and_doctor_looks_at_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../memory/model/minilm-256");
+    let home = TempDir::new().unwrap();
+    let mut node = Node::builder().dir(home.path()).start().await;
+    let boiler = add(&node, &["The boiler in the cellar was serviced by Mr Hansen in March."]).await;
+    for n in 0..20 {
+        add(&node, &[&format!("Barrel {n} holds herring")]).await;
+    }
+    assert_eq!(node.stop().await.code(), Some(0));
+
+    let config = format!("[embedder]\nkind = \"minilm\"\nmodel_dir = \"{folder}\"");
+    let mut node = Node::builder().dir(home.path()).config(&config).start().await;
+    let finds = async |node: &Node| {
+        let found = search(node, &["who repaired the heating", "--limit", "3"]).await;
+        assert!(found.iter().any(|one| one["id"] == boiler.as_str()), "{found:?}");
+    };
+    finds(&node).await;
+    eventually("all vectors are MiniLM's", async || {
+        let memory = status(&node).await["memory"].clone();
+        let is_there = memory["embedder"] == "minilm-256/1" && memory["unembedded"] == 0;
+        (is_there && memory["indexed"] == 21).then_some(())
+    })
+    .await;
+    finds(&node).await;
+    let doctor = node.json(&["doctor"]).await;
+    assert!(doctor.to_string().contains("answers with vectors of 256"), "{doctor}");
+    assert_eq!(node.stop().await.code(), Some(0));
+
+    // Without its files the node says what is missing and how to mend it.
+    let config = "[embedder]\nkind = \"minilm\"\nmodel_dir = \"/nonexistent/minilm\"";
+    std::fs::write(home.path().join("config.toml"), config).unwrap();
+    let (code, out, _) = node.cli(&["doctor", "--json"]).await;
+    assert!(code == 1 && out.contains("/nonexistent/minilm") && out.contains("memory/model/minilm-256"), "{out}");
+}

@@ -6,8 +6,8 @@
 //!
 //! The table of words stays in whole numbers of 8 bits: of its 30,522 rows a text needs a few. The layers are unpacked.
 
-use candle_core::{D, Device, Result, Tensor};
-use candle_nn::{LayerNorm, Linear, Module, ops::softmax_last_dim};
+use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use candle_nn::{LayerNorm, Module, ops::softmax_last_dim};
 
 use super::weights::{MiniLmError, Parts, Rows};
 
@@ -44,6 +44,23 @@ struct Layer {
     inner: Linear,
     outer: Linear,
     outer_norm: LayerNorm,
+}
+
+/// x · weight + bias.
+struct Linear {
+    /// `[inputs, outputs]`. Files have it the other way round, which would be turned at each use: of a short text that is two thirds of
+    /// all time.
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// `[texts, longest, inputs]` → `[texts, longest, outputs]`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (texts, longest, inputs) = x.dims3()?;
+        let y = x.reshape((texts * longest, inputs))?.matmul(&self.weight)?.broadcast_add(&self.bias)?;
+        y.reshape((texts, longest, ()))
+    }
 }
 
 /// Every part of the network as it lies in its file, checked.
@@ -128,8 +145,8 @@ impl PackedLayer {
 impl PackedLinear {
     fn unpacked(self) -> Result<Linear> {
         let [outputs, _] = self.shape;
-        let weight = Tensor::from_vec(self.rows.floats(), &self.shape, &Device::Cpu)?;
-        Ok(Linear::new(weight, Some(Tensor::from_vec(self.bias, outputs, &Device::Cpu)?)))
+        let weight = Tensor::from_vec(self.rows.floats(), &self.shape, &Device::Cpu)?.t()?.contiguous()?;
+        Ok(Linear { weight, bias: Tensor::from_vec(self.bias, outputs, &Device::Cpu)? })
     }
 }
 
@@ -197,7 +214,7 @@ fn absent(texts: &[&[u32]], longest: usize) -> Result<Option<Tensor>> {
 impl Layer {
     fn forward(&self, x: &Tensor, absent: Option<&Tensor>) -> Result<Tensor> {
         let x = self.output_norm.forward(&(x + self.attention(x, absent)?)?)?;
-        let inner = self.inner.forward(&x)?.gelu_erf()?;
+        let inner = self.inner.forward(&x)?.apply_op1_no_bwd(&Gelu)?;
         self.outer_norm.forward(&(&x + self.outer.forward(&inner)?)?)
     }
 
@@ -214,5 +231,53 @@ impl Layer {
         }
         let seen = softmax_last_dim(&scores)?.matmul(&heads(&self.value)?)?;
         self.output.forward(&seen.transpose(1, 2)?.contiguous()?.flatten_from(D::Minus2)?)
+    }
+}
+
+/// x · Φ(x), the activation that BERT was trained with. candle computes the error function one number at a time: a tenth of all time.
+struct Gelu;
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("the numbers do not lie in a row")
+        };
+        let numbers = &storage.as_slice::<f32>()?[start..end];
+        Ok((CpuStorage::F32(numbers.iter().map(|x| gelu(*x)).collect()), layout.shape().clone()))
+    }
+}
+
+/// The error function is Abramowitz and Stegun 7.1.28, wrong by at most 3 · 10⁻⁷: neither branches nor an exponential, so that the
+/// compiler turns it into vector instructions.
+fn gelu(x: f32) -> f32 {
+    const OF_POWERS: [f32; 6] =
+        [0.070_523_08, 0.042_282_01, 0.009_270_527, 0.000_152_014_3, 0.000_276_567_2, 0.000_043_063_8];
+    let z = (x * std::f32::consts::FRAC_1_SQRT_2).abs();
+    let sum = OF_POWERS.iter().rev().fold(0.0, |sum, factor| (sum + factor) * z) + 1.0;
+    let power = sum * sum;
+    let power = power * power;
+    let power = power * power;
+    let erf = 1.0 - 1.0 / (power * power);
+    0.5 * x * (1.0 + erf.copysign(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn gelu_is_candles_to_a_millionth() {
+        #[allow(clippy::cast_precision_loss)]
+        let numbers: Vec<f32> = (-100_000..=100_000).map(|n| n as f32 / 1e4).collect();
+        let tensor = Tensor::new(numbers, &Device::Cpu).unwrap();
+        let (ours, theirs) = (tensor.apply_op1_no_bwd(&Gelu).unwrap(), tensor.gelu_erf().unwrap());
+        let apart = (ours - theirs).unwrap().abs().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(apart < 2e-6, "{apart}");
+        assert_eq!((gelu(0.0), gelu(f32::MAX), gelu(-1e30)), (0.0, f32::MAX, 0.0));
     }
 }

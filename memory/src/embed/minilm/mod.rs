@@ -59,7 +59,7 @@ const AGREED: [&str; 3] =
 const AGREEMENT: f32 = 0.5;
 
 /// An embedder whose entries go through MiniLM and whose questions go through the static model. Clones share one model, which is
-/// read when the first text comes; from then on it takes some 80 MB of memory. At any time it computes on one thread.
+/// read when the first text comes; from then on it takes some 100 MB of memory. At any time it computes on one thread.
 #[derive(Clone)]
 pub struct MiniLmEmbedder {
     dir: PathBuf,
@@ -183,7 +183,7 @@ impl Files {
         let projection = Bytes::read(dir, PROJECTION, PROJECTION_MAX)?;
         let projection = projection.parts()?.floats("projection", &[WIDTH, DIMENSIONS])?;
         let file = Bytes::read(dir, TOKENIZER, TOKENIZER_MAX)?;
-        let mut tokenizer = Tokenizer::from_bytes(file.bytes()).map_err(|error| file.damaged(error))?;
+        let mut tokenizer = Tokenizer::from_bytes(file.bytes()).map_err(|error| file.damaged(error.to_string()))?;
         if tokenizer.get_vocab_size(true) != WORDS {
             let why = format!("has {} tokens instead of {WORDS}", tokenizer.get_vocab_size(true));
             return Err(file.other_model("the vocabulary", why));
@@ -192,7 +192,7 @@ impl Files {
         // The file asks for 128 tokens, always.
         tokenizer.with_padding(None);
         let truncation = TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(|error| file.damaged(error))?;
+        tokenizer.with_truncation(Some(truncation)).map_err(|error| file.damaged(error.to_string()))?;
         // A text that speaks of "[SEP]" is a text.
         tokenizer.set_encode_special_tokens(true);
         Ok(Self { network, projection, tokenizer, unknown })

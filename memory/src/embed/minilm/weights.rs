@@ -90,17 +90,17 @@ impl Bytes {
         &self.bytes
     }
 
-    pub(super) fn damaged(&self, why: impl ToString) -> MiniLmError {
-        MiniLmError::Damaged { path: self.path.clone(), why: why.to_string() }
+    pub(super) fn damaged(&self, why: impl Into<String>) -> MiniLmError {
+        MiniLmError::Damaged { path: self.path.clone(), why: why.into() }
     }
 
-    pub(super) fn other_model(&self, part: &str, why: impl ToString) -> MiniLmError {
-        MiniLmError::OtherModel { path: self.path.clone(), part: part.to_owned(), why: why.to_string() }
+    pub(super) fn other_model(&self, part: &str, why: impl Into<String>) -> MiniLmError {
+        MiniLmError::OtherModel { path: self.path.clone(), part: part.to_owned(), why: why.into() }
     }
 
     /// The parts of a safetensors file. Their places and sizes are checked against the file's length.
     pub(super) fn parts(&self) -> Result<Parts<'_>, MiniLmError> {
-        let parts = SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error))?;
+        let parts = SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))?;
         Ok(Parts { file: self, parts })
     }
 }
