@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod memory;
+pub mod peer;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use self::memory::MemoryCommand;
+use self::peer::PeerCommand;
 use crate::commands;
 use crate::config::{Config, ConfigError};
 use crate::home::Home;
@@ -97,6 +99,9 @@ pub enum Command {
     /// What the agent remembers
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// Sister nodes
+    #[command(subcommand)]
+    Peer(PeerCommand),
     /// Write an encrypted backup of keys, configuration, journal, memory and relay
     Backup {
         /// The file to write; it must not exist
@@ -274,6 +279,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ask { text } => return commands::jobs::ask(&context, &text.join(" ")).await,
         Command::Job(job) => return commands::jobs::job(&context, job).await,
         Command::Memory(memory) => return commands::memory::memory(&context, memory).await,
+        Command::Peer(peer) => return commands::peers::peer(&context, peer).await,
         Command::Backup { file, passphrase_file } => {
             commands::files::backup(&context, &file, passphrase_file.as_deref())?
         }

@@ -1,6 +1,6 @@
 //! A Timmy node: the `timmy` binary with its command line, configuration, signer, journal, desk and HTTP face.
 //!
-//! The rooms `relay`, `memory` and `bots` meet here and nowhere else; protocol rules live in `nips`.
+//! The rooms `relay`, `memory`, `federation` and `bots` meet here and nowhere else; protocol rules live in `nips`.
 
 mod adapters;
 mod backup;
@@ -21,6 +21,7 @@ mod node;
 mod passport;
 mod publish;
 mod recollect;
+mod sisters;
 mod when;
 
 pub use cli::{Cli, main};

@@ -62,11 +62,16 @@ impl PassportWatch {
         if card.install == ours.install {
             return;
         }
+        self.weigh(&card, &ours);
+    }
+
+    /// Another install has a card of our passport: it may write into our memory, and perhaps it speaks for the passport now.
+    fn weigh(&self, card: &PeerCard, ours: &PeerCard) {
         self.0.installs.saw(card.install);
         let mut highest = self.0.highest.lock().unwrap_or_else(PoisonError::into_inner);
         *highest = (*highest).max(card.sequence);
         drop(highest);
-        if card.revokes(&ours) && !self.0.superseded.swap(true, Ordering::SeqCst) {
+        if card.revokes(ours) && !self.0.superseded.swap(true, Ordering::SeqCst) {
             tracing::error!(
                 other_install = %card.install.to_hex(),
                 "another install of this node speaks for its passport now (a restored backup?): the job doors are shut here. \
@@ -102,6 +107,22 @@ impl PassportWatch {
         let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.install.secret_key());
         let signature = nostr::SECP256K1.sign_schnorr(&Message::from_digest(card.statement()), &pair);
         card.event(&signature, &keys.transport, at).context("the peer card cannot be signed")
+    }
+
+    /// The card of this install dated `at`, with the abilities that were published last.
+    ///
+    /// # Errors
+    /// When the transport key cannot sign.
+    pub fn renewed(&self, keys: &NodeKeys, at: u64) -> Result<UnsignedEvent> {
+        self.event(keys, self.card().abilities, at)
+    }
+
+    /// A sister node saw a card of our passport by another install.
+    pub fn twin(&self, card: &PeerCard) {
+        let ours = self.card();
+        if card.passport == ours.passport && card.install != ours.install {
+            self.weigh(card, &ours);
+        }
     }
 
     /// The sequence number in force.

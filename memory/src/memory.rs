@@ -412,6 +412,25 @@ impl Memory {
         Ok(self.inner.worker.write(move |truth| truth.share(&space, &person, is_shared)).await?)
     }
 
+    /// Every share: space and person.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn shares(&self) -> Result<Vec<(Space, PublicKey)>, MemoryError> {
+        Ok(self.inner.worker.write(|truth| truth.shares()).await?)
+    }
+
+    /// The spaces that an install shares with this node, the fleet's also while nothing is in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn spaces_with(&self, install: PublicKey) -> Result<BTreeSet<Space>, MemoryError> {
+        let mut all = self.inner.worker.write(|truth| truth.spaces()).await?;
+        all.insert(Space::fleet());
+        all.retain(|space| !space.is_private() && self.inner.directory.may_share(&install, space));
+        Ok(all)
+    }
+
     /// The spaces that were shared with a person.
     ///
     /// # Errors

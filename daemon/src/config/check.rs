@@ -35,10 +35,7 @@ fn not_built(config: &Config) -> Result<(), String> {
         ("[matrix]", config.matrix != Default::default()),
         ("[tools]", !config.tools.is_empty()),
         ("[voice]", !config.voice.is_empty()),
-        (
-            "[federation]",
-            federation.enabled == Some(true) || federation.mdns == Some(true) || !federation.listen.is_empty(),
-        ),
+        ("federation.lease_s and federation.auction_ms", federation.lease_s.is_some() || federation.auction_ms.is_some()),
         ("models.api = \"anthropic\"", config.models.iter().any(|m| m.api == Api::Anthropic)),
     ];
     match later.iter().find(|(_, used)| *used) {

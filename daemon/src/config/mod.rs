@@ -166,14 +166,14 @@ section! {
 }
 
 section! {
-    /// `[federation]`, not built yet.
+    /// `[federation]`
     Federation {
-        /// On or off.
-        enabled: Option<bool> = None,
-        /// Discovery.
-        mdns: Option<bool> = None,
-        /// Addresses.
-        listen: Vec<String> = vec![],
+        /// On or off. Off until auctions are there too.
+        enabled: bool = false,
+        /// Discovery on the LAN.
+        mdns: bool = true,
+        /// Multiaddresses to listen on.
+        listen: Vec<String> = vec!["/ip4/0.0.0.0/udp/0/quic-v1".to_owned(), "/ip4/0.0.0.0/tcp/0".to_owned()],
         /// Seconds.
         lease_s: Option<u64> = None,
         /// Milliseconds.

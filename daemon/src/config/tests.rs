@@ -55,7 +55,7 @@ fn mistakes_are_named_with_their_cure() {
         ("[node]\npublic_url = \"https://x.y\"", "wss://"),
         ("[dvm]\nkinds = [1]", "5000–5999"),
         ("[matrix]\nuser = \"@a:b\"", "not built yet"),
-        ("[federation]\nenabled = true", "not built yet"),
+        ("[federation]\nlease_s = 8", "not built yet"),
         ("[embedder]\nkind = \"fast\"", "static"),
         ("[embedder]\nkind = \"openai\"", "embedder.base_url"),
         ("[embedder]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1/v1\"", "embedder.model"),

@@ -182,6 +182,10 @@ pub struct Tools {
     pub cancel: CancellationToken,
     /// Which install speaks for the passport.
     pub passport: PassportWatch,
+    /// Who may write into the memory.
+    pub installs: crate::installs::Installs,
+    /// The sister nodes; none when the federation is switched off.
+    pub sisters: Option<crate::sisters::Sisters>,
     /// Jobs are taken at all (`[dvm] enabled`).
     pub jobs_enabled: bool,
     /// Sealed events opened at a time.

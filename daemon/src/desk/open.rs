@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nips::JobRequest;
 use nips::dm::{self, OpenError, WRAP_KIND};
+use nips::federation::letter;
 use nips::job::{Cipher, ParseError, request};
 use nostr::nips::nip44;
 use nostr::{Event, JsonUtil, NostrSigner, PublicKey, RelayUrl};
@@ -76,6 +77,13 @@ async fn open_wrap(tools: &Tools, wrap: &Event) -> Option<Result<nips::DirectMes
     let Some(rumor) = decrypt(tools, &seal.pubkey, &seal.content, Cipher::Nip44).await? else {
         return Some(Err(OpenError::Layer("seal")));
     };
+    // A letter between sister nodes: not for the desk.
+    if letter::is_letter(&rumor) {
+        if let Some(sisters) = &tools.sisters {
+            sisters.federation.letter(seal, rumor).await;
+        }
+        return Some(Err(OpenError::Kind(0)));
+    }
     Some(dm::read_rumor(&seal, &rumor, now_ms() / 1000))
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/jobs/{id}/replay", get(replay))
         .route("/jobs/{id}/cancel", post(cancel))
         .nest("/memory", super::memory::router())
+        .nest("/peers", super::peers::router())
         .layer(middleware::from_fn_with_state(shared, auth::gate))
 }
 

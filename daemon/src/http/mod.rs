@@ -6,6 +6,7 @@ mod client;
 mod listen;
 mod memory;
 mod page;
+mod peers;
 mod status;
 
 use std::net::SocketAddr;

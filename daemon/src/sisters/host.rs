@@ -72,7 +72,7 @@ impl House {
         let now = now_ms() / 1000;
         let sealed = self.signer.nip44_encrypt(&post.to, &rumor.as_json()).await.map_err(failed)?;
         let mut rng = nostr::secp256k1::rand::rngs::OsRng;
-        let unsigned = dm::seal(rumor.pubkey, sealed, now);
+        let unsigned = dm::seal(rumor.pubkey, &sealed, now);
         let seal = self.signer.sign_event(unsigned).await.map_err(failed)?;
         letter::wrap(&seal, &post.to, &Keys::generate(), (now, post.expires_at), &mut rng).map_err(failed)
     }
@@ -82,7 +82,7 @@ impl House {
         for relay in &post.relays {
             let mut is_whole = true;
             for wrap in wraps {
-                is_whole &= matches!(self.pool.publish(relay, wrap, LETTER).await, PublishReply::Accepted { .. });
+                is_whole &= matches!(self.pool.publish(relay, wrap, LETTER).await, PublishReply::Accepted);
             }
             if is_whole {
                 return true;

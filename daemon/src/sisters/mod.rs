@@ -3,7 +3,7 @@
 mod host;
 mod sync;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use federation::net::{Keypair, Multiaddr};
@@ -23,7 +23,7 @@ use crate::keys::NodeKeys;
 use crate::passport::PassportWatch;
 
 use host::House;
-use sync::Links;
+pub use sync::{Lag, Links};
 
 /// What the federation is made of.
 pub struct Parts<'a> {
@@ -57,7 +57,7 @@ pub async fn start(
     parts: Parts<'_>,
     tracker: &TaskTracker,
     cancel: &CancellationToken,
-) -> Result<Option<Federation>> {
+) -> Result<Option<Sisters>> {
     let settings = &parts.config.federation;
     if !settings.enabled {
         return Ok(None);
@@ -93,8 +93,8 @@ pub async fn start(
     let federation = Federation::start(options, Arc::new(host), tracker, cancel.clone())
         .await
         .context("the federation does not start; `[federation] enabled = false` switches it off")?;
-    tracker.spawn(tell(parts.memory, federation.clone(), links, cancel.clone()));
-    Ok(Some(federation))
+    tracker.spawn(tell(parts.memory, federation.clone(), links.clone(), cancel.clone()));
+    Ok(Some(Sisters { federation, links }))
 }
 
 /// Tells the siblings what this node writes, as it is written. What is missed, or too large, the next sync brings.
@@ -126,5 +126,11 @@ fn verified_space(event: &nostr::Event) -> Option<Space> {
     }
 }
 
-/// The federation of a running node, once it has started.
-pub type Sisters = Arc<OnceLock<Federation>>;
+/// The federation, and how equal the memories are.
+#[derive(Clone)]
+pub struct Sisters {
+    /// Invites, joins, names the members.
+    pub federation: Federation,
+    /// The memory's links.
+    pub links: Links,
+}

@@ -76,8 +76,13 @@ impl Links {
 
     async fn keep_equal(self, install: PublicKey, link: Link, mut soon: broadcast::Receiver<Space>) {
         loop {
-            for space in self.memory.spaces_shared_with(install).await {
-                self.sync(&install, &link, space).await;
+            match self.memory.spaces_with(install).await {
+                Ok(spaces) => {
+                    for space in spaces {
+                        self.sync(&install, &link, space).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the memory does not say what is shared"),
             }
             let pause = PAUSE + Duration::from_millis(rand::random::<u64>() % JITTER_MS);
             let next = tokio::time::sleep(pause);

@@ -322,6 +322,30 @@ impl Truth {
         Ok(all)
     }
 
+    /// Every share: space and person.
+    pub fn shares(&self) -> Result<Vec<(Space, PublicKey)>, TruthError> {
+        let mut found = self.connection.prepare_cached("SELECT space, person FROM shares")?;
+        let rows = found.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 32]>(1)?)))?;
+        let mut all = Vec::new();
+        for row in rows {
+            let (space, person) = row?;
+            all.push((space.parse()?, PublicKey::from_byte_array(person)));
+        }
+        Ok(all)
+    }
+
+    /// The spaces that there are documents of, tombstones included.
+    pub fn spaces(&self) -> Result<BTreeSet<Space>, TruthError> {
+        let mut found =
+            self.connection.prepare_cached("SELECT DISTINCT space FROM documents UNION SELECT space FROM tombstones")?;
+        let rows = found.query_map([], |row| row.get::<_, String>(0))?;
+        let mut all = BTreeSet::new();
+        for name in rows {
+            all.insert(name?.parse()?);
+        }
+        Ok(all)
+    }
+
     /// Documents that hold something.
     pub fn shards(&self) -> Result<u64, TruthError> {
         let count: i64 = self.connection.query_row(

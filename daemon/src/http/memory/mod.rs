@@ -271,5 +271,6 @@ async fn share(State(shared): State<Arc<Shared>>, Json(share): Json<Share>) -> R
         return Err(Failure(StatusCode::BAD_REQUEST, words));
     }
     shared.tools.memory.share(share.space.clone(), share.person, !share.revoke).await?;
+    shared.tools.installs.share(share.space.clone(), share.person, !share.revoke);
     Ok(Json(json!({ "space": share.space, "npub": npub(&share.person), "shared": !share.revoke })))
 }
