@@ -1,6 +1,6 @@
 //! The liveness machine: links, echoes and SWIM. No I/O; the clock is milliseconds handed in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,15 +134,14 @@ fn config() -> Config {
 struct Wants {
     sends: Vec<(Who, Vec<u8>)>,
     timers: Vec<(Timer<Who>, u64)>,
-    /// Who came up (true) or went down, in order.
-    changes: Vec<(PeerId, bool)>,
+    /// Who came up or went down.
+    changed: Vec<PeerId>,
 }
 
 impl Runtime<Who> for Wants {
     fn notify(&mut self, notification: Notification<'_, Who>) {
         match notification {
-            Notification::MemberUp(who) => self.changes.push((who.peer, true)),
-            Notification::MemberDown(who) => self.changes.push((who.peer, false)),
+            Notification::MemberUp(who) | Notification::MemberDown(who) => self.changed.push(who.peer),
             _ => {}
         }
     }
@@ -162,10 +161,6 @@ impl Runtime<Who> for Wants {
 #[derive(Debug)]
 struct Member {
     told: LivenessState,
-    /// SWIM says it is down.
-    down: bool,
-    /// SWIM says it is a member (alive or suspect).
-    up: bool,
     /// When anything was last heard of it, links that are gone included.
     heard_ms: u64,
     /// It has said farewell since its last link came up.
@@ -182,8 +177,6 @@ impl Member {
     fn new(now: u64) -> Self {
         Self {
             told: LivenessState::Unknown,
-            down: false,
-            up: false,
             heard_ms: now,
             left: false,
             joined_ms: None,
@@ -210,7 +203,8 @@ pub(crate) struct Machine {
     timer_count: u64,
     paths: Paths,
     members: BTreeMap<PeerId, Member>,
-    suspects: BTreeSet<PeerId>,
+    /// What SWIM says, of linked members and others.
+    swim: BTreeMap<PeerId, State>,
     linked: Arc<AtomicUsize>,
     /// When the machine asked to be woken.
     wake_ms: u64,
@@ -229,7 +223,7 @@ impl Machine {
             timer_count: 0,
             paths: Paths::default(),
             members: BTreeMap::new(),
-            suspects: BTreeSet::new(),
+            swim: BTreeMap::new(),
             linked,
             wake_ms: now + LOOK_MS,
             effects: Vec::new(),
@@ -359,7 +353,7 @@ impl Machine {
             let timer = entry.remove();
             self.fire(timer, now);
         }
-        self.note_suspects();
+        self.note_swim();
         let advice = self.paths.look(now);
         self.effects.extend(advice.into_iter().map(Effect::Path));
         let peers: Vec<PeerId> = self.members.keys().copied().collect();
@@ -397,7 +391,8 @@ impl Machine {
             let links: Vec<LinkId> = self.paths.of(peer).collect();
             self.effects.extend(links.into_iter().map(|link| Effect::Send { link, bytes: bytes.clone() }));
         }
-        let joins = |m: &Member| !m.up && m.joined_ms.is_none_or(|at| now.saturating_sub(at) >= JOIN_MS);
+        let is_up = matches!(self.swim.get(&peer), Some(State::Alive | State::Suspect));
+        let joins = |m: &Member| !is_up && m.joined_ms.is_none_or(|at| now.saturating_sub(at) >= JOIN_MS);
         if self.members.get(&peer).is_some_and(joins) && self.paths.of(peer).next().is_some() {
             self.join(peer, now);
         }
@@ -431,16 +426,16 @@ impl Machine {
     /// Tells what has changed about a member: SWIM's word, weighed with what was heard.
     fn tell(&mut self, peer: PeerId, now: u64) {
         let heard = self.is_heard(peer, now, SILENCE_MS);
-        let suspected = self.suspects.contains(&peer);
+        let swim = self.swim.get(&peer).copied();
         let recently = self.is_heard(peer, now, QUIET_MS);
         let Some(member) = self.members.get_mut(&peer) else { return };
-        let state = match (member.up, member.down) {
-            (_, true) if heard && member.told != LivenessState::Dead => member.told,
-            (_, true) => LivenessState::Dead,
+        let state = match swim {
+            Some(State::Down) if heard && member.told != LivenessState::Dead => member.told,
+            Some(State::Down) => LivenessState::Dead,
             // SWIM's doubts are not ours while we hear it.
-            (true, false) if suspected && !recently => LivenessState::Suspect,
-            (true, false) => LivenessState::Alive,
-            (false, false) => member.told,
+            Some(State::Suspect) if !recently => LivenessState::Suspect,
+            Some(State::Suspect | State::Alive) => LivenessState::Alive,
+            None => member.told,
         };
         if state == member.told || (state == LivenessState::Dead && member.told == LivenessState::Unknown) {
             return;
@@ -480,19 +475,17 @@ impl Machine {
         for (timer, after) in wants.timers {
             self.keep_timer(timer, now.saturating_add(after));
         }
-        for (peer, up) in wants.changes {
+        for peer in wants.changed {
             if let Some(member) = self.members.get_mut(&peer) {
-                (member.up, member.down) = (up, !up);
                 member.doubt = None;
             }
-            self.note_suspects();
+            self.note_swim();
             self.tell(peer, now);
         }
     }
 
-    fn note_suspects(&mut self) {
-        let suspects = self.foca.iter_membership_state().filter(|m| m.state() == State::Suspect);
-        self.suspects = suspects.map(|m| m.id().peer).collect();
+    fn note_swim(&mut self) {
+        self.swim = self.foca.iter_membership_state().map(|m| (m.id().peer, m.state())).collect();
     }
 
     fn keep_timer(&mut self, timer: Timer<Who>, at: u64) {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use federation::discovery::{Candidates, Discovery, DiscoveryEvent, DiscoveryOptions, Interfaces};
 use federation::liveness::{Liveness, LivenessEvent, LivenessOptions};
 use federation::net::{Keypair, Multiaddr, Net, NetEvent, NetOptions, Verdict};
-use tokio::io::AsyncBufReadExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,11 +103,18 @@ impl Running {
         mut life: tokio::sync::mpsc::Receiver<LivenessEvent>,
         mut found: tokio::sync::mpsc::Receiver<DiscoveryEvent>,
     ) {
-        let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+        let (to, mut lines) = tokio::sync::mpsc::channel::<String>(16);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if to.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                line = lines.next_line() => match line.ok().flatten() {
+                line = lines.recv() => match line {
                     Some(line) if line != "stop" => self.obey(&line).await,
                     _ => return,
                 },
@@ -188,6 +194,8 @@ pub struct LanNode {
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     pub seen: Vec<String>,
+    /// Lines that no wait has asked for yet, with when they came.
+    waiting: Vec<(String, Instant)>,
 }
 
 /// How a child is started.
@@ -219,7 +227,8 @@ impl LanNode {
                 }
             }
         });
-        let mut node = Self { seed: start.seed, input: child.stdin.take(), child, lines, seen: Vec::new() };
+        let mut node =
+            Self { seed: start.seed, input: child.stdin.take(), child, lines, seen: Vec::new(), waiting: Vec::new() };
         node.wait("ready", PATIENCE);
         node
     }
@@ -244,14 +253,16 @@ impl LanNode {
         })
     }
 
+    /// The same, without minding if none comes. Each line is found once.
     pub fn try_wait(&mut self, prefix: &str, patience: Duration) -> Option<(String, Instant)> {
         let until = Instant::now() + patience;
         loop {
+            if let Some(at) = self.waiting.iter().position(|(line, _)| line.starts_with(prefix)) {
+                return Some(self.waiting.remove(at));
+            }
             let line = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
             self.seen.push(line.clone());
-            if line.starts_with(prefix) {
-                return Some((line, Instant::now()));
-            }
+            self.waiting.push((line, Instant::now()));
         }
     }
 
