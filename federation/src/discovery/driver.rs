@@ -220,6 +220,7 @@ impl Driver {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of mdns-sd's, open to additions")]
     async fn on_found(&mut self, event: ServiceEvent) {
         match event {
             ServiceEvent::ServiceResolved(service) if service.fullname != self.name => {
@@ -249,6 +250,7 @@ impl Driver {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of mdns-sd's, open to additions")]
     async fn on_notice(&mut self, event: DaemonEvent) {
         match event {
             DaemonEvent::IpAdd(ip) | DaemonEvent::IpDel(ip) => {

@@ -1,17 +1,16 @@
 //! The liveness machine: links, echoes and SWIM. No I/O; the clock is milliseconds handed in.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use foca::{Config, Foca, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{Foca, NoCustomBroadcast, State, Timer};
 use libp2p::PeerId;
 
 use super::identity::{self, Who, Wire};
 use super::paths::{Advice, LinkId, Paths};
 use super::rng::SplitMix;
+use super::swim::{SUSPICION_MS, SWIM, Wants, config};
 
 /// The pause between two echoes on a link.
 pub(crate) const ECHO_MS: u64 = 1_000;
@@ -27,19 +26,14 @@ const SUSPECT_MS: u64 = 2_000;
 /// After a refuted suspicion of ours we suspect the same member no sooner; doubled each time, until we hear it.
 const FIRST_PAUSE_MS: u64 = 5_000;
 const LAST_PAUSE_MS: u64 = 300_000;
-/// A suspicion without refutation lasts this long.
-const SUSPICION_MS: u64 = 2_500;
 /// A machine that wakes this much too late was stopped or is overloaded.
 const STALL_MS: u64 = 700;
 /// The pause between two attempts to join a member that has not answered yet.
 const JOIN_MS: u64 = 1_000;
 /// The machine looks around at least this often.
 const LOOK_MS: u64 = 250;
-/// The longest datagram. It goes on a stream: no MTU binds it; some eighty members fit.
-pub(crate) const MAX_DATAGRAM: usize = 4_096;
 
-/// The first byte of a frame.
-pub(crate) const SWIM: u8 = 0;
+/// The first byte of a frame, beside [`SWIM`].
 pub(crate) const ECHO: u8 = 1;
 pub(crate) const ECHOED: u8 = 2;
 pub(crate) const BYE: u8 = 3;
@@ -70,7 +64,7 @@ pub enum LivenessState {
     Dead,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Input<'a> {
     LinkUp {
         link: LinkId,
@@ -105,57 +99,6 @@ pub(crate) enum Effect {
         link: LinkId,
         ms: u64,
     },
-}
-
-fn config() -> Config {
-    let every = |ms, members| {
-        Some(PeriodicParams {
-            frequency: Duration::from_millis(ms),
-            num_members: NonZeroUsize::new(members).unwrap_or(NonZeroUsize::MIN),
-        })
-    };
-    Config {
-        probe_period: Duration::from_millis(1_000),
-        probe_rtt: Duration::from_millis(400),
-        num_indirect_probes: NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN),
-        max_transmissions: NonZeroU8::new(10).unwrap_or(NonZeroU8::MIN),
-        suspect_to_down_after: Duration::from_millis(SUSPICION_MS),
-        remove_down_after: Some(Duration::from_secs(86_400)),
-        max_packet_size: NonZeroUsize::new(MAX_DATAGRAM).unwrap_or(NonZeroUsize::MIN),
-        notify_down_members: true,
-        periodic_announce: every(10_000, 1),
-        periodic_announce_to_down_members: every(5_000, 2),
-        periodic_gossip: every(200, 3),
-    }
-}
-
-/// Collects what foca wants, to be carried out after the call.
-#[derive(Default)]
-struct Wants {
-    sends: Vec<(Who, Vec<u8>)>,
-    timers: Vec<(Timer<Who>, u64)>,
-    /// Who came up or went down.
-    changed: Vec<PeerId>,
-}
-
-impl Runtime<Who> for Wants {
-    fn notify(&mut self, notification: Notification<'_, Who>) {
-        match notification {
-            Notification::MemberUp(who) | Notification::MemberDown(who) => self.changed.push(who.peer),
-            _ => {}
-        }
-    }
-
-    fn send_to(&mut self, to: Who, data: &[u8]) {
-        let mut bytes = Vec::with_capacity(data.len() + 1);
-        bytes.push(SWIM);
-        bytes.extend_from_slice(data);
-        self.sends.push((to, bytes));
-    }
-
-    fn submit_after(&mut self, event: Timer<Who>, after: Duration) {
-        self.timers.push((event, u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
-    }
 }
 
 #[derive(Debug)]

@@ -31,6 +31,7 @@ mod machine;
 mod mailbox;
 mod paths;
 mod rng;
+mod swim;
 
 pub use driver::{Liveness, LivenessOptions};
 pub use machine::{LivenessEvent, LivenessState};

@@ -1,5 +1,7 @@
 //! Nodes as processes in network namespaces of their own: found by multicast DNS, cut off, killed, found again.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::wildcard_enum_match_arm, reason = "a test may fail loudly")]
+
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/lan_node.rs"]

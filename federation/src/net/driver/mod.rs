@@ -28,7 +28,6 @@ use super::options::{Gate, Limits, NetOptions};
 use super::outbox::Outbox;
 use super::redial::Redial;
 use super::stats::Counters;
-use super::stream::PeerStream;
 use dialing::DialBudget;
 use queue::EventQueue;
 
@@ -42,7 +41,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// What a task of the driver ended with.
 enum Done {
     Nothing,
-    Live { peer: PeerId, id: ConnectionId, stream: PeerStream },
+    Live(Box<Link>),
 }
 
 pub(crate) struct Driver {
@@ -140,7 +139,7 @@ impl Driver {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Live { peer, id, stream } => self.tell_link(Link::Up { peer, id, stream }),
+            Done::Live(link) => self.tell_link(*link),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::net::streams::Incoming;
 const MAX_TOLD: usize = 6;
 
 impl Driver {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
@@ -159,7 +160,7 @@ impl Driver {
             gossipsub::Event::GossipsubNotSupported { peer_id } => {
                 tracing::debug!(peer = %peer_id, "a member does not speak gossip");
             }
-            _ => {}
+            gossipsub::Event::Unsubscribed { .. } | gossipsub::Event::SlowPeer { .. } => {}
         }
     }
 

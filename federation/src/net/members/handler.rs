@@ -119,7 +119,7 @@ impl<H: ConnectionHandler> Gated<H> {
                 let asking = Asking::After(Box::pin(sleep(pause)));
                 State::Waiting { inner, asking, pause: (pause * 2).min(LAST_PAUSE) }
             }
-            other => other,
+            unasked @ (State::Shut | State::Open { .. }) => unasked,
         };
     }
 
@@ -280,6 +280,7 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     fn on_connection_event(&mut self, event: Event<'_, H>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(event) => self.on_inbound(event),

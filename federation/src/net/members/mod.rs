@@ -45,6 +45,8 @@ pub(crate) enum Event<E> {
     Inner(E),
 }
 
+type Action<B> = ToSwarm<Event<<B as NetworkBehaviour>::ToSwarm>, In<THandler<B>>>;
+
 struct Conn {
     peer: PeerId,
     endpoint: ConnectedPoint,
@@ -62,7 +64,7 @@ pub(crate) struct Members<B: NetworkBehaviour> {
     /// Asked once for each new connection.
     is_member: Box<dyn Fn(&PeerId) -> bool + Send>,
     conns: BTreeMap<ConnectionId, Conn>,
-    events: VecDeque<ToSwarm<Event<B::ToSwarm>, In<THandler<B>>>>,
+    events: VecDeque<Action<B>>,
 }
 
 impl<B: NetworkBehaviour> Members<B> {
@@ -199,6 +201,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Members<B> {
         self.inner.handle_established_outbound_connection(id, peer, addr, role_override, port_use).map(Gated::waiting)
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(event) => self.on_established(event),
