@@ -64,7 +64,8 @@ pub async fn run(config: &str) {
     let (_liveness, life) = Liveness::start(&net, live, &tracker, cancel.clone()).await.unwrap();
     tokio::time::timeout(PATIENCE, async {
         let wants = listen(transport).len() / 2;
-        while net.listen_addrs().await.unwrap().iter().filter(|a| a.to_string().contains("/ip4/10.")).count() < wants {
+        let is_lan = |a: &&Multiaddr| a.to_string().contains("/ip6/fd77:");
+        while net.listen_addrs().await.unwrap().iter().filter(is_lan).count() < wants {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -194,6 +195,8 @@ pub struct LanNode {
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     pub seen: Vec<String>,
+    /// When it had started everything.
+    pub ready: Instant,
     /// Lines that no wait has asked for yet, with when they came.
     waiting: Vec<(String, Instant)>,
 }
@@ -227,9 +230,16 @@ impl LanNode {
                 }
             }
         });
-        let mut node =
-            Self { seed: start.seed, input: child.stdin.take(), child, lines, seen: Vec::new(), waiting: Vec::new() };
-        node.wait("ready", PATIENCE);
+        let mut node = Self {
+            seed: start.seed,
+            input: child.stdin.take(),
+            child,
+            lines,
+            seen: Vec::new(),
+            ready: Instant::now(),
+            waiting: Vec::new(),
+        };
+        node.ready = node.wait("ready", PATIENCE).1;
         node
     }
 

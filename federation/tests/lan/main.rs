@@ -115,6 +115,21 @@ fn one_of_two_with_the_same_label_takes_another() {
     a.meshed(2);
 }
 
+/// Without IPv4 the nodes find and reach each other by IPv6, at the port that is announced for both.
+#[test]
+fn two_nodes_meet_by_ipv6_alone() {
+    let Some(lan) = lan(2) else { return };
+    let mut a = start(&lan, 0, "both", &[1, 2]);
+    for host in 0..2 {
+        lan.ip(host, "-4 addr flush dev eth0");
+    }
+    let mut b = start(&lan, 1, "both", &[1, 2]);
+    a.meshed(2);
+    b.meshed(1);
+    let (connected, _) = b.wait("connected", PATIENCE);
+    assert!(connected.contains("/ip6/fd77::"), "{connected}");
+}
+
 /// The death of a peer whose cable is pulled is told although nothing says goodbye, on both transports, and it is
 /// found again when the cable is back.
 fn cut_and_mend(transport: &str) {

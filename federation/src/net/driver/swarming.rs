@@ -38,6 +38,7 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.redial.hurry(Instant::now());
+                self.listen_twins(&address);
                 self.events.push(NetEvent::Listening(address));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.events.push(NetEvent::NotListening(address)),
