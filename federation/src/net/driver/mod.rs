@@ -29,7 +29,7 @@ use super::options::{Gate, Limits, NetOptions};
 use super::outbox::Outbox;
 use super::redial::Redial;
 use super::stats::Counters;
-use dialing::DialBudget;
+use dialing::{Attempt, DialBudget};
 use listening::Twins;
 use queue::EventQueue;
 
@@ -60,7 +60,7 @@ pub(crate) struct Driver {
     outbox: Outbox,
     budget: DialBudget,
     /// Addresses still to be tried of a dial without a PeerId, by the attempt that runs.
-    attempts: BTreeMap<ConnectionId, Vec<Multiaddr>>,
+    attempts: BTreeMap<ConnectionId, Attempt>,
     listeners: Vec<(ListenerId, Multiaddr)>,
     /// Addresses whose listener failed.
     to_listen: Vec<Multiaddr>,
@@ -149,6 +149,7 @@ impl Driver {
         for peer in self.redial.due(now, rand::random()) {
             self.dial_again(peer, now);
         }
+        self.dial_next(now);
         self.listen_again(now);
     }
 
