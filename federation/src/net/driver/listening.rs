@@ -27,6 +27,7 @@ fn port(addr: &Multiaddr) -> Option<u16> {
     addr.iter().find_map(|part| if let Part::Udp(port) | Part::Tcp(port) = part { Some(port) } else { None })
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of the parts of an address two have a port")]
 fn with_port(addr: &Multiaddr, port: u16) -> Multiaddr {
     let replaced = addr.iter().map(|part| match part {
         Part::Udp(_) => Part::Udp(port),
