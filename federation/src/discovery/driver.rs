@@ -21,8 +21,6 @@ const EVENTS: usize = 256;
 const COMMANDS: usize = 16;
 /// Instances remembered, to tell what changed. Above it, news are told and forgotten.
 const MAX_INSTANCES: usize = 512;
-/// After addresses changed the daemon is started anew, once they have been quiet for this long.
-const QUIET: Duration = Duration::from_millis(400);
 /// The pause before a daemon that failed is started again.
 const RETRY: Duration = Duration::from_secs(5);
 /// The pause before browsing again after a closed subscription.
@@ -253,10 +251,7 @@ impl Driver {
     #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of mdns-sd's, open to additions")]
     async fn on_notice(&mut self, event: DaemonEvent) {
         match event {
-            DaemonEvent::IpAdd(ip) | DaemonEvent::IpDel(ip) => {
-                tracing::debug!(%ip, "an address came or went");
-                self.restart = Some(Instant::now() + QUIET);
-            }
+            DaemonEvent::IpAdd(ip) | DaemonEvent::IpDel(ip) => tracing::debug!(%ip, "an address came or went"),
             DaemonEvent::NameChange(change) if change.new_name.ends_with(SERVICE) => {
                 let instance = change.new_name.trim_end_matches(SERVICE).trim_end_matches('.').to_owned();
                 tracing::info!(%instance, "another node had our label");

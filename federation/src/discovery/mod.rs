@@ -9,11 +9,11 @@
 //!
 //! ```text
 //!   mdns-sd daemon (a thread) ──resolved / removed──► driver ──DiscoveryEvent──► owner ──Candidates──► Net::dial
-//!                              ◄─register, restart──┘
+//!                              ◄─register, browse───┘
 //! ```
 //!
-//! The library does not always come back by itself when a link flaps, and drops a subscription that was read too
-//! slowly: the driver browses again when the channel closes, and starts the daemon anew when addresses changed.
+//! The library drops a subscription that was read too slowly: the driver then browses again. It comes back by itself
+//! when a link flaps (0.21.7; its issue 370 is open, `a_flapped_link_is_found_again_by_newcomers_too` minds it).
 
 mod candidates;
 mod driver;

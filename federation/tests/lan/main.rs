@@ -206,11 +206,19 @@ fn a_flapped_link_is_found_again_by_newcomers_too() {
         assert!(Instant::now() < until, "{:?}", a.seen);
         a.try_wait("seen", Duration::from_millis(500));
     }
-    // A short flap, which no check of addresses may notice.
+    // A short flap, which no check of addresses may notice: the next newcomer is heard all the same.
     lan.ip(0, "link set eth0 down");
     lan.address(0);
     a.tell("publish after");
     c.wait("gossip after", PATIENCE);
+    let host = lan.plug_in();
+    let mut d = start(&lan, host, "both", &[1, 2, 3, 4]);
+    let until = Instant::now() + PATIENCE;
+    while !seen(&a, "/ip4/10.77.0.4/") || !seen(&d, "/ip4/10.77.0.1/") {
+        assert!(Instant::now() < until, "{:?} {:?}", a.seen, d.seen);
+        a.try_wait("seen", Duration::from_millis(200));
+        d.try_wait("seen", Duration::from_millis(200));
+    }
 }
 
 #[test]
