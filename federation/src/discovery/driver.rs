@@ -108,16 +108,7 @@ impl Discovery {
         let session = Session::start(&own, &options.interfaces).map_err(DiscoveryError::Mdns)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (events, told) = mpsc::channel(EVENTS);
-        let driver = Driver {
-            name: own.fullname(),
-            own,
-            interfaces: options.interfaces,
-            session: Some(session),
-            events,
-            known: BTreeMap::new(),
-            restart: None,
-            browse: None,
-        };
+        let driver = Driver::new(own, options.interfaces, session, events);
         tracker.spawn(driver.run(asked, cancel));
         Ok((Self { commands }, told))
     }
@@ -182,6 +173,19 @@ async fn at(when: Option<Instant>) {
 }
 
 impl Driver {
+    fn new(own: Own, interfaces: Interfaces, session: Session, events: mpsc::Sender<DiscoveryEvent>) -> Self {
+        Self {
+            name: own.fullname(),
+            own,
+            interfaces,
+            session: Some(session),
+            events,
+            known: BTreeMap::new(),
+            restart: None,
+            browse: None,
+        }
+    }
+
     async fn run(mut self, mut asked: mpsc::Receiver<Command>, cancel: CancellationToken) {
         loop {
             tokio::select! {
@@ -313,3 +317,7 @@ impl Driver {
         let _ = self.events.send(event).await;
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
