@@ -280,6 +280,18 @@ impl LanNode {
         self.wait(&format!("meshed {}", name(peer)), PATIENCE).1
     }
 
+    /// Publishes until another node hears: what is said in the moment in which two meet again may be lost.
+    pub fn is_heard_by(&mut self, other: &mut LanNode, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        for n in 0.. {
+            self.tell(&format!("publish {text} {n}"));
+            if other.try_wait(&format!("gossip {text}"), Duration::from_millis(500)).is_some() {
+                return;
+            }
+            assert!(Instant::now() < until, "{} is not heard by {}", self.seed, other.seed);
+        }
+    }
+
     pub fn peers(&mut self) -> String {
         self.tell("peers");
         self.wait("peers", PATIENCE).0

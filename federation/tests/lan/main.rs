@@ -36,6 +36,13 @@ fn start_as(lan: &Lan, host: usize, start: &Start<'_>) -> LanNode {
     LanNode::start(lan.command(host, std::env::current_exe().unwrap()), start)
 }
 
+/// Each hears what the other gossips; by the direct connection, since both ends were told of it.
+fn both_hear(nodes: &mut [LanNode], a: usize, b: usize, text: &str) {
+    let [a, b] = nodes.get_disjoint_mut([a, b]).expect("two nodes");
+    a.is_heard_by(b, &format!("{text} to"));
+    b.is_heard_by(a, &format!("{text} fro"));
+}
+
 /// The child's entry. Without its variable it tries itself: a node starts, answers, and stops when its input ends.
 #[test]
 fn a_node_runs_and_stops() {
@@ -164,8 +171,7 @@ fn cut_and_mend(transport: &str) {
         let (_, at) = node.wait(&format!("back {victim}"), PATIENCE);
         eprintln!("{transport}: back after {:?}", at - mended);
     }
-    nodes[0].tell("publish again");
-    nodes[2].wait("gossip again", PATIENCE);
+    both_hear(&mut nodes, 0, 2, "again");
 }
 
 #[test]
@@ -209,8 +215,7 @@ fn a_flapped_link_is_found_again_by_newcomers_too() {
     // A short flap, which no check of addresses may notice: the next newcomer is heard all the same.
     lan.ip(0, "link set eth0 down");
     lan.address(0);
-    a.tell("publish after");
-    c.wait("gossip after", PATIENCE);
+    a.is_heard_by(&mut c, "after");
     let host = lan.plug_in();
     let mut d = start(&lan, host, "both", &[1, 2, 3, 4]);
     let until = Instant::now() + PATIENCE;
@@ -218,6 +223,24 @@ fn a_flapped_link_is_found_again_by_newcomers_too() {
         assert!(Instant::now() < until, "{:?} {:?}", a.seen, d.seen);
         a.try_wait("seen", Duration::from_millis(200));
         d.try_wait("seen", Duration::from_millis(200));
+    }
+}
+
+/// One side has given the other up; the other, stopped all the while, knows of nothing and holds dead connections.
+/// With only two nodes nothing comes by a third.
+#[test]
+fn a_node_that_slept_through_its_death_is_heard_again() {
+    let Some(lan) = lan(2) else { return };
+    let mut nodes: Vec<LanNode> = (0..2).map(|n| start(&lan, n, "both", &[1, 2])).collect();
+    let (a, b) = (nodes[0].id(), nodes[1].id());
+    nodes[0].wait(&format!("alive {b}"), PATIENCE);
+    nodes[1].wait(&format!("alive {a}"), PATIENCE);
+    for round in 0..3 {
+        nodes[1].signal("-STOP");
+        nodes[0].wait(&format!("dead {b}"), PATIENCE);
+        nodes[1].signal("-CONT");
+        nodes[0].wait(&format!("back {b}"), PATIENCE);
+        both_hear(&mut nodes, 0, 1, &format!("round {round}"));
     }
 }
 
@@ -241,8 +264,7 @@ fn killed_and_stopped_processes_are_told_dead_and_come_back() {
     for n in [0, 2] {
         nodes[n].wait(&format!("back {b}"), PATIENCE);
     }
-    nodes[0].tell("publish one");
-    nodes[1].wait("gossip one", PATIENCE);
+    both_hear(&mut nodes, 0, 1, "one");
     assert!(!nodes[1].seen.iter().any(|l| l.starts_with("dead")), "who slept blames nobody: {:?}", nodes[1].seen);
 
     let killed = Instant::now();
@@ -256,8 +278,7 @@ fn killed_and_stopped_processes_are_told_dead_and_come_back() {
         node.wait(&format!("back {a}"), PATIENCE);
     }
     nodes[0].meshed(2);
-    nodes[2].tell("publish two");
-    nodes[0].wait("gossip two", PATIENCE);
+    both_hear(&mut nodes, 2, 0, "two");
 }
 
 /// A cannot send to B, but B can to A, and C to both: nobody is dead.
