@@ -86,6 +86,7 @@ fn two_nodes_find_each_other_and_say_goodbye() {
         assert!(Instant::now() < until, "one connection, by QUIC: {}", b.peers());
         std::thread::sleep(Duration::from_millis(100));
     }
+    a.wait("alive", PATIENCE);
     b.stop();
     a.wait("gone", PATIENCE);
     a.wait("dead", PATIENCE);
@@ -190,8 +191,8 @@ fn a_flapped_link_is_found_again_by_newcomers_too() {
     let Some(mut lan) = lan(2) else { return };
     let mut a = start(&lan, 0, "both", &[1, 2, 3]);
     let mut b = start(&lan, 1, "both", &[1, 2, 3]);
-    a.meshed(2);
-    b.meshed(1);
+    a.wait(&format!("alive {}", b.id()), PATIENCE);
+    b.wait(&format!("alive {}", a.id()), PATIENCE);
     lan.ip(0, "link set eth0 down");
     b.wait(&format!("dead {}", a.id()), PATIENCE);
     let up = Instant::now();
@@ -237,7 +238,10 @@ fn a_node_that_slept_through_its_death_is_heard_again() {
     nodes[1].wait(&format!("alive {a}"), PATIENCE);
     for round in 0..3 {
         nodes[1].signal("-STOP");
+        // What the other says when it closes is lost.
+        lan.cut(1);
         nodes[0].wait(&format!("dead {b}"), PATIENCE);
+        lan.mend(1);
         nodes[1].signal("-CONT");
         nodes[0].wait(&format!("back {b}"), PATIENCE);
         both_hear(&mut nodes, 0, 1, &format!("round {round}"));
