@@ -21,8 +21,6 @@ const EVENTS: usize = 256;
 const COMMANDS: usize = 16;
 /// Instances remembered, to tell what changed. Above it, news are told and forgotten.
 const MAX_INSTANCES: usize = 512;
-/// After addresses changed the daemon is started anew, once they have been quiet for this long.
-const QUIET: Duration = Duration::from_millis(400);
 /// The pause before a daemon that failed is started again.
 const RETRY: Duration = Duration::from_secs(5);
 /// The pause before browsing again after a closed subscription.
@@ -110,16 +108,7 @@ impl Discovery {
         let session = Session::start(&own, &options.interfaces).map_err(DiscoveryError::Mdns)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (events, told) = mpsc::channel(EVENTS);
-        let driver = Driver {
-            name: own.fullname(),
-            own,
-            interfaces: options.interfaces,
-            session: Some(session),
-            events,
-            known: BTreeMap::new(),
-            restart: None,
-            browse: None,
-        };
+        let driver = Driver::new(own, options.interfaces, session, events);
         tracker.spawn(driver.run(asked, cancel));
         Ok((Self { commands }, told))
     }
@@ -184,6 +173,19 @@ async fn at(when: Option<Instant>) {
 }
 
 impl Driver {
+    fn new(own: Own, interfaces: Interfaces, session: Session, events: mpsc::Sender<DiscoveryEvent>) -> Self {
+        Self {
+            name: own.fullname(),
+            own,
+            interfaces,
+            session: Some(session),
+            events,
+            known: BTreeMap::new(),
+            restart: None,
+            browse: None,
+        }
+    }
+
     async fn run(mut self, mut asked: mpsc::Receiver<Command>, cancel: CancellationToken) {
         loop {
             tokio::select! {
@@ -220,6 +222,7 @@ impl Driver {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of mdns-sd's, open to additions")]
     async fn on_found(&mut self, event: ServiceEvent) {
         match event {
             ServiceEvent::ServiceResolved(service) if service.fullname != self.name => {
@@ -249,12 +252,10 @@ impl Driver {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of mdns-sd's, open to additions")]
     async fn on_notice(&mut self, event: DaemonEvent) {
         match event {
-            DaemonEvent::IpAdd(ip) | DaemonEvent::IpDel(ip) => {
-                tracing::debug!(%ip, "an address came or went");
-                self.restart = Some(Instant::now() + QUIET);
-            }
+            DaemonEvent::IpAdd(ip) | DaemonEvent::IpDel(ip) => tracing::debug!(%ip, "an address came or went"),
             DaemonEvent::NameChange(change) if change.new_name.ends_with(SERVICE) => {
                 let instance = change.new_name.trim_end_matches(SERVICE).trim_end_matches('.').to_owned();
                 tracing::info!(%instance, "another node had our label");
@@ -316,3 +317,7 @@ impl Driver {
         let _ = self.events.send(event).await;
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

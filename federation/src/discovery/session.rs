@@ -9,7 +9,7 @@ use super::record::{Own, SERVICE};
 const IP_CHECK_S: u32 = 1;
 
 pub(crate) struct Session {
-    daemon: ServiceDaemon,
+    pub(crate) daemon: ServiceDaemon,
     pub(crate) found: Receiver<ServiceEvent>,
     pub(crate) notices: Receiver<DaemonEvent>,
 }

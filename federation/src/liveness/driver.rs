@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::machine::{Effect, Input, LivenessEvent, LivenessState, MAX_DATAGRAM, Machine};
+use super::machine::{Effect, Input, LivenessEvent, LivenessState, Machine};
 use super::mailbox::Mailbox;
 use super::paths::{Advice, LinkId};
+use super::swim::MAX_DATAGRAM;
 use crate::net::{FrameReader, FrameWriter, Link, Net, PeerStream};
 
 /// Datagrams received that wait for the machine, from all links. Readers wait when it is full.

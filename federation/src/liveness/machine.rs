@@ -1,17 +1,16 @@
 //! The liveness machine: links, echoes and SWIM. No I/O; the clock is milliseconds handed in.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::{NonZeroU8, NonZeroUsize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use foca::{Config, Foca, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{Foca, NoCustomBroadcast, State, Timer};
 use libp2p::PeerId;
 
 use super::identity::{self, Who, Wire};
 use super::paths::{Advice, LinkId, Paths};
 use super::rng::SplitMix;
+use super::swim::{SUSPICION_MS, SWIM, Wants, config};
 
 /// The pause between two echoes on a link.
 pub(crate) const ECHO_MS: u64 = 1_000;
@@ -27,19 +26,14 @@ const SUSPECT_MS: u64 = 2_000;
 /// After a refuted suspicion of ours we suspect the same member no sooner; doubled each time, until we hear it.
 const FIRST_PAUSE_MS: u64 = 5_000;
 const LAST_PAUSE_MS: u64 = 300_000;
-/// A suspicion without refutation lasts this long.
-const SUSPICION_MS: u64 = 2_500;
 /// A machine that wakes this much too late was stopped or is overloaded.
 const STALL_MS: u64 = 700;
 /// The pause between two attempts to join a member that has not answered yet.
 const JOIN_MS: u64 = 1_000;
 /// The machine looks around at least this often.
 const LOOK_MS: u64 = 250;
-/// The longest datagram. It goes on a stream: no MTU binds it; some eighty members fit.
-pub(crate) const MAX_DATAGRAM: usize = 4_096;
 
-/// The first byte of a frame.
-pub(crate) const SWIM: u8 = 0;
+/// The first byte of a frame, beside [`SWIM`].
 pub(crate) const ECHO: u8 = 1;
 pub(crate) const ECHOED: u8 = 2;
 pub(crate) const BYE: u8 = 3;
@@ -70,7 +64,7 @@ pub enum LivenessState {
     Dead,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Input<'a> {
     LinkUp {
         link: LinkId,
@@ -107,65 +101,9 @@ pub(crate) enum Effect {
     },
 }
 
-fn config() -> Config {
-    let every = |ms, members| {
-        Some(PeriodicParams {
-            frequency: Duration::from_millis(ms),
-            num_members: NonZeroUsize::new(members).unwrap_or(NonZeroUsize::MIN),
-        })
-    };
-    Config {
-        probe_period: Duration::from_millis(1_000),
-        probe_rtt: Duration::from_millis(400),
-        num_indirect_probes: NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN),
-        max_transmissions: NonZeroU8::new(10).unwrap_or(NonZeroU8::MIN),
-        suspect_to_down_after: Duration::from_millis(SUSPICION_MS),
-        remove_down_after: Some(Duration::from_secs(86_400)),
-        max_packet_size: NonZeroUsize::new(MAX_DATAGRAM).unwrap_or(NonZeroUsize::MIN),
-        notify_down_members: true,
-        periodic_announce: every(10_000, 1),
-        periodic_announce_to_down_members: every(5_000, 2),
-        periodic_gossip: every(200, 3),
-    }
-}
-
-/// Collects what foca wants, to be carried out after the call.
-#[derive(Default)]
-struct Wants {
-    sends: Vec<(Who, Vec<u8>)>,
-    timers: Vec<(Timer<Who>, u64)>,
-    /// Who came up (true) or went down, in order.
-    changes: Vec<(PeerId, bool)>,
-}
-
-impl Runtime<Who> for Wants {
-    fn notify(&mut self, notification: Notification<'_, Who>) {
-        match notification {
-            Notification::MemberUp(who) => self.changes.push((who.peer, true)),
-            Notification::MemberDown(who) => self.changes.push((who.peer, false)),
-            _ => {}
-        }
-    }
-
-    fn send_to(&mut self, to: Who, data: &[u8]) {
-        let mut bytes = Vec::with_capacity(data.len() + 1);
-        bytes.push(SWIM);
-        bytes.extend_from_slice(data);
-        self.sends.push((to, bytes));
-    }
-
-    fn submit_after(&mut self, event: Timer<Who>, after: Duration) {
-        self.timers.push((event, u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
-    }
-}
-
 #[derive(Debug)]
 struct Member {
     told: LivenessState,
-    /// SWIM says it is down.
-    down: bool,
-    /// SWIM says it is a member (alive or suspect).
-    up: bool,
     /// When anything was last heard of it, links that are gone included.
     heard_ms: u64,
     /// It has said farewell since its last link came up.
@@ -182,8 +120,6 @@ impl Member {
     fn new(now: u64) -> Self {
         Self {
             told: LivenessState::Unknown,
-            down: false,
-            up: false,
             heard_ms: now,
             left: false,
             joined_ms: None,
@@ -210,7 +146,8 @@ pub(crate) struct Machine {
     timer_count: u64,
     paths: Paths,
     members: BTreeMap<PeerId, Member>,
-    suspects: BTreeSet<PeerId>,
+    /// What SWIM says, of linked members and others.
+    swim: BTreeMap<PeerId, State>,
     linked: Arc<AtomicUsize>,
     /// When the machine asked to be woken.
     wake_ms: u64,
@@ -229,7 +166,7 @@ impl Machine {
             timer_count: 0,
             paths: Paths::default(),
             members: BTreeMap::new(),
-            suspects: BTreeSet::new(),
+            swim: BTreeMap::new(),
             linked,
             wake_ms: now + LOOK_MS,
             effects: Vec::new(),
@@ -359,7 +296,7 @@ impl Machine {
             let timer = entry.remove();
             self.fire(timer, now);
         }
-        self.note_suspects();
+        self.note_swim();
         let advice = self.paths.look(now);
         self.effects.extend(advice.into_iter().map(Effect::Path));
         let peers: Vec<PeerId> = self.members.keys().copied().collect();
@@ -397,7 +334,8 @@ impl Machine {
             let links: Vec<LinkId> = self.paths.of(peer).collect();
             self.effects.extend(links.into_iter().map(|link| Effect::Send { link, bytes: bytes.clone() }));
         }
-        let joins = |m: &Member| !m.up && m.joined_ms.is_none_or(|at| now.saturating_sub(at) >= JOIN_MS);
+        let is_up = matches!(self.swim.get(&peer), Some(State::Alive | State::Suspect));
+        let joins = |m: &Member| !is_up && m.joined_ms.is_none_or(|at| now.saturating_sub(at) >= JOIN_MS);
         if self.members.get(&peer).is_some_and(joins) && self.paths.of(peer).next().is_some() {
             self.join(peer, now);
         }
@@ -431,16 +369,16 @@ impl Machine {
     /// Tells what has changed about a member: SWIM's word, weighed with what was heard.
     fn tell(&mut self, peer: PeerId, now: u64) {
         let heard = self.is_heard(peer, now, SILENCE_MS);
-        let suspected = self.suspects.contains(&peer);
+        let swim = self.swim.get(&peer).copied();
         let recently = self.is_heard(peer, now, QUIET_MS);
         let Some(member) = self.members.get_mut(&peer) else { return };
-        let state = match (member.up, member.down) {
-            (_, true) if heard && member.told != LivenessState::Dead => member.told,
-            (_, true) => LivenessState::Dead,
+        let state = match swim {
+            Some(State::Down) if heard && member.told != LivenessState::Dead => member.told,
+            Some(State::Down) => LivenessState::Dead,
             // SWIM's doubts are not ours while we hear it.
-            (true, false) if suspected && !recently => LivenessState::Suspect,
-            (true, false) => LivenessState::Alive,
-            (false, false) => member.told,
+            Some(State::Suspect) if !recently => LivenessState::Suspect,
+            Some(State::Suspect | State::Alive) => LivenessState::Alive,
+            None => member.told,
         };
         if state == member.told || (state == LivenessState::Dead && member.told == LivenessState::Unknown) {
             return;
@@ -480,19 +418,17 @@ impl Machine {
         for (timer, after) in wants.timers {
             self.keep_timer(timer, now.saturating_add(after));
         }
-        for (peer, up) in wants.changes {
+        for peer in wants.changed {
             if let Some(member) = self.members.get_mut(&peer) {
-                (member.up, member.down) = (up, !up);
                 member.doubt = None;
             }
-            self.note_suspects();
+            self.note_swim();
             self.tell(peer, now);
         }
     }
 
-    fn note_suspects(&mut self) {
-        let suspects = self.foca.iter_membership_state().filter(|m| m.state() == State::Suspect);
-        self.suspects = suspects.map(|m| m.id().peer).collect();
+    fn note_swim(&mut self) {
+        self.swim = self.foca.iter_membership_state().map(|m| (m.id().peer, m.state())).collect();
     }
 
     fn keep_timer(&mut self, timer: Timer<Who>, at: u64) {

@@ -18,6 +18,8 @@
 //! silent is closed. Datagrams travel on one stream of `/timmy/live/1` a connection; they are no envelopes, since
 //! the connection has authenticated them and nobody else has a use for them (kind 9773 is never an event).
 //!
+//! The wire: `spec/federation-network.md`, "Liveness".
+//!
 //! ```text
 //!            answered                      nobody heard it for 2.5 s
 //!   alive ◄───────────── suspect ─────────────────────────────────► dead
@@ -31,6 +33,10 @@ mod machine;
 mod mailbox;
 mod paths;
 mod rng;
+mod swim;
 
 pub use driver::{Liveness, LivenessOptions};
 pub use machine::{LivenessEvent, LivenessState};
+
+#[cfg(test)]
+mod spec_tests;

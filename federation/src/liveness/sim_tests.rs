@@ -115,7 +115,7 @@ impl Sim {
 
     fn input(&mut self, n: usize, input: Input<'_>) {
         let effects = self.nodes[n].machine.handle(input, self.now);
-        self.doubts += u64::from(!self.nodes[n].machine.suspects.is_empty());
+        self.doubts += u64::from(self.nodes[n].machine.swim.values().any(|s| *s == State::Suspect));
         for effect in effects {
             match effect {
                 Effect::Send { link, bytes } => self.send(n, link, bytes),
@@ -345,6 +345,21 @@ fn a_member_that_starts_again_is_taken_for_the_same_at_once() {
     sim.connect(0, 2);
     sim.pass(5_000);
     assert!(sim.deaths().is_empty() && sim.all_alive(), "{:?}", sim.told);
+}
+
+/// The others' word of a member comes before the link to it does.
+#[test]
+fn a_member_that_was_heard_of_before_it_was_linked_is_alive() {
+    let mut sim = Sim::new(3, CALM, 19);
+    sim.pass(5_000);
+    let machine = sim.machine(0);
+    sim.nodes[0].machine = machine;
+    sim.connect(0, 1);
+    sim.pass(5_000);
+    sim.connect(0, 2);
+    sim.pass(5_000);
+    assert_eq!(sim.nodes[0].machine.states().len(), 2);
+    assert!(sim.all_alive(), "{:?}", sim.told);
 }
 
 /// A member that says of another that it is down does not bury it: the others hear it.

@@ -19,6 +19,7 @@ use super::options::{Gate, Limits, Standing};
 use super::stats::{Counters, count};
 
 /// The address of a peer without its port.
+#[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
 pub(crate) fn ip_of(addr: &Multiaddr) -> Option<IpAddr> {
     addr.iter().find_map(|part| match part {
         Part::Ip4(ip) => Some(IpAddr::V4(ip)),
@@ -113,6 +114,7 @@ impl NetworkBehaviour for Door {
         Ok(dummy::ConnectionHandler)
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionClosed(closed) => {

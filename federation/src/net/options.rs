@@ -98,7 +98,7 @@ impl Default for Limits {
             strangers_per_ip: 4,
             stranger_life: Duration::from_secs(10),
             inviting_life: Duration::from_secs(60),
-            memory_bytes: 2 << 30,
+            memory_bytes: 4 << 30,
             streams_per_peer: 32,
             dials_per_min: 240,
         }
@@ -110,7 +110,8 @@ impl Default for Limits {
 pub struct NetOptions {
     /// The transport key (Ed25519).
     pub keypair: Keypair,
-    /// Addresses to listen on; port 0 takes a free one.
+    /// Addresses to listen on; port 0 takes a free one. An IPv6 address with port 0 takes the port of the IPv4
+    /// address with port 0 and the same transport, if both are given.
     pub listen: Vec<Multiaddr>,
     /// Gossip topics; every member that meshes subscribes to its own list.
     pub topics: Vec<String>,

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use federation::discovery::{Candidates, Discovery, DiscoveryEvent, DiscoveryOptions, Interfaces};
 use federation::liveness::{Liveness, LivenessEvent, LivenessOptions};
 use federation::net::{Keypair, Multiaddr, Net, NetEvent, NetOptions, Verdict};
-use tokio::io::AsyncBufReadExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,7 +64,8 @@ pub async fn run(config: &str) {
     let (_liveness, life) = Liveness::start(&net, live, &tracker, cancel.clone()).await.unwrap();
     tokio::time::timeout(PATIENCE, async {
         let wants = listen(transport).len() / 2;
-        while net.listen_addrs().await.unwrap().iter().filter(|a| a.to_string().contains("/ip4/10.")).count() < wants {
+        let is_lan = |a: &&Multiaddr| a.to_string().contains("/ip6/fd77:");
+        while net.listen_addrs().await.unwrap().iter().filter(is_lan).count() < wants {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -104,11 +104,18 @@ impl Running {
         mut life: tokio::sync::mpsc::Receiver<LivenessEvent>,
         mut found: tokio::sync::mpsc::Receiver<DiscoveryEvent>,
     ) {
-        let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+        let (to, mut lines) = tokio::sync::mpsc::channel::<String>(16);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if to.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                line = lines.next_line() => match line.ok().flatten() {
+                line = lines.recv() => match line {
                     Some(line) if line != "stop" => self.obey(&line).await,
                     _ => return,
                 },
@@ -188,6 +195,10 @@ pub struct LanNode {
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     pub seen: Vec<String>,
+    /// When it had started everything.
+    pub ready: Instant,
+    /// Lines that no wait has asked for yet, with when they came.
+    waiting: Vec<(String, Instant)>,
 }
 
 /// How a child is started.
@@ -219,8 +230,16 @@ impl LanNode {
                 }
             }
         });
-        let mut node = Self { seed: start.seed, input: child.stdin.take(), child, lines, seen: Vec::new() };
-        node.wait("ready", PATIENCE);
+        let mut node = Self {
+            seed: start.seed,
+            input: child.stdin.take(),
+            child,
+            lines,
+            seen: Vec::new(),
+            ready: Instant::now(),
+            waiting: Vec::new(),
+        };
+        node.ready = node.wait("ready", PATIENCE).1;
         node
     }
 
@@ -244,19 +263,33 @@ impl LanNode {
         })
     }
 
+    /// The same, without minding if none comes. Each line is found once.
     pub fn try_wait(&mut self, prefix: &str, patience: Duration) -> Option<(String, Instant)> {
         let until = Instant::now() + patience;
         loop {
+            if let Some(at) = self.waiting.iter().position(|(line, _)| line.starts_with(prefix)) {
+                return Some(self.waiting.remove(at));
+            }
             let line = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
             self.seen.push(line.clone());
-            if line.starts_with(prefix) {
-                return Some((line, Instant::now()));
-            }
+            self.waiting.push((line, Instant::now()));
         }
     }
 
     pub fn meshed(&mut self, peer: u8) -> Instant {
         self.wait(&format!("meshed {}", name(peer)), PATIENCE).1
+    }
+
+    /// Publishes until another node hears: what is said in the moment in which two meet again may be lost.
+    pub fn is_heard_by(&mut self, other: &mut LanNode, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        for n in 0.. {
+            self.tell(&format!("publish {text} {n}"));
+            if other.try_wait(&format!("gossip {text}"), Duration::from_millis(500)).is_some() {
+                return;
+            }
+            assert!(Instant::now() < until, "{} is not heard by {}", self.seed, other.seed);
+        }
     }
 
     pub fn peers(&mut self) -> String {

@@ -75,10 +75,14 @@ pub fn options(listen: Vec<Multiaddr>) -> NetOptions {
 
 impl Node {
     pub fn start(options: NetOptions) -> Self {
+        Self::try_start(options).expect("it listens")
+    }
+
+    pub fn try_start(options: NetOptions) -> Result<Self, federation::net::NetError> {
         let gate = Arc::new(List::default());
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let (net, events) = Net::start(options, Arc::clone(&gate) as _, &tracker, cancel.clone()).unwrap();
-        Self { net, events, gate, tracker, cancel, seen: Vec::new() }
+        let (net, events) = Net::start(options, Arc::clone(&gate) as _, &tracker, cancel.clone())?;
+        Ok(Self { net, events, gate, tracker, cancel, seen: Vec::new() })
     }
 
     pub fn quic() -> Self {

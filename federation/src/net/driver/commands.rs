@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Done, Driver};
 use crate::net::command::{Command, Opened};
-use crate::net::events::{Ticket, Verdict};
+use crate::net::events::{Link, Ticket, Verdict};
 use crate::net::gossip::MAX_DATA;
 use crate::net::handle::{NetError, OpenError, PeerInfo};
 use crate::net::options::{Protocol, Standing};
@@ -96,7 +96,7 @@ impl Driver {
         self.streams_for(Protocol::LIVE).open(peer, id, Protocol::LIVE, asked);
         self.tasks.spawn(async move {
             match answer.await {
-                Ok(Ok(stream)) => Done::Live { peer, id, stream: PeerStream::new(stream, slot) },
+                Ok(Ok(stream)) => Done::Live(Box::new(Link::Up { peer, id, stream: PeerStream::new(stream, slot) })),
                 Ok(Err(_)) | Err(_) => Done::Nothing,
             }
         });

@@ -16,6 +16,16 @@ use crate::net::stats::count;
 /// Addresses tried of one dial; more than a host with a few interfaces has.
 const MAX_ADDRS: usize = 8;
 
+/// An address that has not answered after this long is tried beside the next one.
+const NEXT: Duration = Duration::from_secs(1);
+
+/// A dial without a PeerId: one address is tried, these are left.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    rest: Vec<Multiaddr>,
+    at: Instant,
+}
+
 /// So many dials a minute.
 #[derive(Debug)]
 pub(crate) struct DialBudget {
@@ -105,13 +115,25 @@ impl Driver {
         let options = DialOpts::unknown_peer_id().address(first).build();
         let id = options.connection_id();
         self.swarm.dial(options).map_err(|error| NetError::Dial(error.to_string()))?;
-        self.attempts.insert(id, addrs);
+        self.attempts.insert(id, Attempt { rest: addrs, at: now });
         Ok(())
+    }
+
+    /// Tries the next address where the one before has not answered: a firewall that drops UDP says nothing.
+    pub(super) fn dial_next(&mut self, now: Instant) {
+        let slow = |a: &Attempt| !a.rest.is_empty() && now.saturating_duration_since(a.at) >= NEXT;
+        let rests: Vec<Vec<Multiaddr>> =
+            self.attempts.values_mut().filter(|a| slow(a)).map(|a| std::mem::take(&mut a.rest)).collect();
+        for rest in rests {
+            if let Err(error) = self.dial_unknown(rest, now) {
+                tracing::debug!(%error, "the other addresses are not tried");
+            }
+        }
     }
 
     /// An outgoing connection failed.
     pub(super) fn on_dial_failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
-        let rest = self.attempts.remove(&id).unwrap_or_default();
+        let rest = self.attempts.remove(&id).map(|a| a.rest).unwrap_or_default();
         let is_self = matches!(error, DialError::LocalPeerId { .. });
         if !rest.is_empty() && !is_self && self.dial_unknown(rest, Instant::now()).is_ok() {
             return;

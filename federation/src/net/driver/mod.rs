@@ -2,6 +2,7 @@
 
 mod commands;
 mod dialing;
+mod listening;
 mod queue;
 mod swarming;
 
@@ -28,8 +29,8 @@ use super::options::{Gate, Limits, NetOptions};
 use super::outbox::Outbox;
 use super::redial::Redial;
 use super::stats::Counters;
-use super::stream::PeerStream;
-use dialing::DialBudget;
+use dialing::{Attempt, DialBudget};
+use listening::Twins;
 use queue::EventQueue;
 
 /// How often connections are looked after.
@@ -42,7 +43,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// What a task of the driver ended with.
 enum Done {
     Nothing,
-    Live { peer: PeerId, id: ConnectionId, stream: PeerStream },
+    Live(Box<Link>),
 }
 
 pub(crate) struct Driver {
@@ -59,10 +60,11 @@ pub(crate) struct Driver {
     outbox: Outbox,
     budget: DialBudget,
     /// Addresses still to be tried of a dial without a PeerId, by the attempt that runs.
-    attempts: BTreeMap<ConnectionId, Vec<Multiaddr>>,
+    attempts: BTreeMap<ConnectionId, Attempt>,
     listeners: Vec<(ListenerId, Multiaddr)>,
     /// Addresses whose listener failed.
     to_listen: Vec<Multiaddr>,
+    twins: Twins,
     tasks: JoinSet<Done>,
     connections: TaskTracker,
 }
@@ -93,29 +95,12 @@ impl Driver {
             attempts: BTreeMap::new(),
             listeners: Vec::new(),
             to_listen: Vec::new(),
+            twins: Twins::default(),
             tasks: JoinSet::new(),
             connections,
         };
         driver.listen(options.listen)?;
         Ok(driver)
-    }
-
-    /// Listens where it can; a machine without IPv6 refuses some.
-    fn listen(&mut self, addrs: Vec<Multiaddr>) -> Result<(), NetError> {
-        let (mut first_error, wanted) = (None, addrs.len());
-        for addr in addrs {
-            match self.swarm.listen_on(addr.clone()) {
-                Ok(id) => self.listeners.push((id, addr)),
-                Err(source) => {
-                    tracing::info!(%addr, %source, "cannot listen");
-                    first_error.get_or_insert(NetError::Listen { addr, source });
-                }
-            }
-        }
-        match first_error {
-            Some(error) if wanted > 0 && self.listeners.is_empty() => Err(error),
-            _ => Ok(()),
-        }
     }
 
     pub(crate) async fn run(mut self, mut asked: mpsc::Receiver<Command>, cancel: CancellationToken) {
@@ -140,7 +125,7 @@ impl Driver {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Live { peer, id, stream } => self.tell_link(Link::Up { peer, id, stream }),
+            Done::Live(link) => self.tell_link(*link),
         }
     }
 
@@ -164,13 +149,8 @@ impl Driver {
         for peer in self.redial.due(now, rand::random()) {
             self.dial_again(peer, now);
         }
-        let again = std::mem::take(&mut self.to_listen);
-        if !again.is_empty()
-            && let Err(error) = self.listen(again.clone())
-        {
-            tracing::debug!(%error, "still cannot listen");
-            self.to_listen = again;
-        }
+        self.dial_next(now);
+        self.listen_again(now);
     }
 
     /// Closes every connection so that the peers need not find out by themselves.

@@ -22,6 +22,7 @@ use crate::net::streams::Incoming;
 const MAX_TOLD: usize = 6;
 
 impl Driver {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
@@ -37,6 +38,7 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.redial.hurry(Instant::now());
+                self.listen_twins(&address);
                 self.events.push(NetEvent::Listening(address));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.events.push(NetEvent::NotListening(address)),
@@ -159,7 +161,7 @@ impl Driver {
             gossipsub::Event::GossipsubNotSupported { peer_id } => {
                 tracing::debug!(peer = %peer_id, "a member does not speak gossip");
             }
-            _ => {}
+            gossipsub::Event::Unsubscribed { .. } | gossipsub::Event::SlowPeer { .. } => {}
         }
     }
 

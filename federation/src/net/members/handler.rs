@@ -1,45 +1,48 @@
 //! The handler of [`super::Members`] on one connection.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use libp2p::core::upgrade::{DeniedUpgrade, ReadyUpgrade, SelectUpgrade};
+use libp2p::core::upgrade::SelectUpgrade;
 use libp2p::futures::future::Either as Outcome;
 use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, ListenUpgradeError, SendWrapper,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol};
-use libp2p::{Stream, StreamProtocol};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
-use super::MESH;
+use super::exchange::{Exchange, GREET, MESH, Session};
 
-/// The first pause after the other side refused the mesh stream.
+/// The first pause after the other side refused a question.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest: a card that the other side lacks may take a while to reach it.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-
+/// How long a question may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Events for the inner handler that wait for it to exist: a few streams that are wanted early.
+const MAX_EARLY: usize = 32;
 /// The inner handler is polled at least this often. gossipsub's (0.50) waits on the queue that all connections of a
 /// peer share only once it has a stream, and asks for a stream only when it is polled while the queue is not empty:
 /// on a second connection it would sleep through every message.
 const POLL: Duration = Duration::from_millis(100);
 
-type Mesh = ReadyUpgrade<StreamProtocol>;
-type Listen<H> = SelectUpgrade<SendWrapper<<H as ConnectionHandler>::InboundProtocol>, Mesh>;
-type Event<'a, H> = ConnectionEvent<
-    'a,
-    <Gated<H> as ConnectionHandler>::InboundProtocol,
-    <Gated<H> as ConnectionHandler>::OutboundProtocol,
-    <Gated<H> as ConnectionHandler>::InboundOpenInfo,
-    <Gated<H> as ConnectionHandler>::OutboundOpenInfo,
->;
+type Listen<H> = SelectUpgrade<SendWrapper<<H as ConnectionHandler>::InboundProtocol>, Exchange>;
+type In1<H> = <Gated<H> as ConnectionHandler>::InboundProtocol;
+type Out1<H> = <Gated<H> as ConnectionHandler>::OutboundProtocol;
+type InInfo<H> = <Gated<H> as ConnectionHandler>::InboundOpenInfo;
+type OutInfo<H> = <Gated<H> as ConnectionHandler>::OutboundOpenInfo;
+type Request<H> = ConnectionHandlerEvent<Out1<H>, OutInfo<H>, <Gated<H> as ConnectionHandler>::ToBehaviour>;
 
 /// What the behaviour tells its handler.
 pub(crate) enum In<H: ConnectionHandler> {
     /// The peer is a member now.
+    Greet,
+    /// The other side has been greeted: this is to run.
     Open(Box<H>),
     /// Nothing is heard on this connection (or something is again). Gossip's queue is shared by all connections
     /// of a peer: a dead one must not empty it.
@@ -50,6 +53,7 @@ pub(crate) enum In<H: ConnectionHandler> {
 impl<H: ConnectionHandler> fmt::Debug for In<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Greet => f.write_str("Greet"),
             Self::Open(_) => f.write_str("Open"),
             Self::Pause(paused) => write!(f, "Pause({paused})"),
             Self::Inner(event) => event.fmt(f),
@@ -60,179 +64,221 @@ impl<H: ConnectionHandler> fmt::Debug for In<H> {
 /// What the handler tells its behaviour.
 #[derive(Debug)]
 pub(crate) enum Out<E> {
-    /// The other side has admitted us too.
-    Meshed,
+    /// The other side has admitted us, and this is the number of its session.
+    Greeted(u64),
+    /// The other side has begun, in the session of this number.
+    Meshed(u64),
     Inner(E),
 }
 
-/// Where the question "have you admitted me?" stands.
-enum Asking {
-    After(Pin<Box<Sleep>>),
-    Asked,
+/// Where a question stands.
+struct Question {
+    due: Option<Pin<Box<Sleep>>>,
+    pause: Duration,
 }
 
-enum State<H> {
+impl Question {
+    fn new() -> Self {
+        Self { due: Some(Box::pin(sleep(Duration::ZERO))), pause: FIRST_PAUSE }
+    }
+
+    /// True once when it is time to ask.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_due = self.due.as_mut().is_some_and(|due| due.as_mut().poll(cx).is_ready());
+        if is_due {
+            self.due = None;
+        }
+        is_due
+    }
+
+    fn refused(&mut self) {
+        self.due = Some(Box::pin(sleep(self.pause)));
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+    }
+}
+
+enum State<H: ConnectionHandler> {
     Shut,
-    Waiting { inner: H, asking: Asking, pause: Duration },
-    Open { inner: H, told: bool, poll: Interval },
+    Greeting { question: Question, early: VecDeque<H::FromBehaviour> },
+    Waiting { inner: H, question: Question },
+    Open { inner: H, poll: Interval },
 }
 
 /// A handler that runs another one when both sides have admitted each other.
-pub(crate) struct Gated<H> {
+pub(crate) struct Gated<H: ConnectionHandler> {
     state: State<H>,
+    session: Session,
+    /// An answer to be told.
+    news: Option<Out<H::ToBehaviour>>,
     paused: bool,
 }
 
 impl<H: ConnectionHandler> Gated<H> {
-    pub(crate) fn shut() -> Self {
-        Self { state: State::Shut, paused: false }
+    pub(crate) fn new(session: Session, is_member: bool) -> Self {
+        let mut gated = Self { state: State::Shut, session, news: None, paused: false };
+        if is_member {
+            gated.greet();
+        }
+        gated
     }
 
-    pub(crate) fn waiting(inner: H) -> Self {
-        let asking = Asking::After(Box::pin(sleep(Duration::ZERO)));
-        Self { state: State::Waiting { inner, asking, pause: FIRST_PAUSE }, paused: false }
+    fn greet(&mut self) {
+        if matches!(self.state, State::Shut) {
+            self.state = State::Greeting { question: Question::new(), early: VecDeque::new() };
+        }
+    }
+
+    /// Puts the inner handler in place; what was wanted of it before comes first.
+    fn open(&mut self, mut inner: H) {
+        if let State::Greeting { early, .. } = &mut self.state {
+            for event in early.drain(..) {
+                inner.on_behaviour_event(event);
+            }
+            self.state = State::Waiting { inner, question: Question::new() };
+        }
     }
 
     fn inner(&self) -> Option<&H> {
         match &self.state {
-            State::Shut => None,
+            State::Shut | State::Greeting { .. } => None,
             State::Waiting { inner, .. } | State::Open { inner, .. } => Some(inner),
         }
     }
 
     fn inner_mut(&mut self) -> Option<&mut H> {
         match &mut self.state {
-            State::Shut => None,
+            State::Shut | State::Greeting { .. } => None,
             State::Waiting { inner, .. } | State::Open { inner, .. } => Some(inner),
         }
     }
 
-    /// The other side took or refused the mesh stream.
-    fn on_answer(&mut self, taken: bool) {
+    /// The other side answered the question of this state.
+    fn answered(&mut self, theirs: u64) {
         self.state = match std::mem::replace(&mut self.state, State::Shut) {
-            State::Waiting { inner, .. } if taken => {
+            State::Waiting { inner, .. } => {
+                self.news = Some(Out::Meshed(theirs));
                 let mut poll = interval(POLL);
                 poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                State::Open { inner, told: false, poll }
+                State::Open { inner, poll }
             }
-            State::Waiting { inner, pause, .. } => {
-                let asking = Asking::After(Box::pin(sleep(pause)));
-                State::Waiting { inner, asking, pause: (pause * 2).min(LAST_PAUSE) }
+            greeting @ State::Greeting { .. } => {
+                self.news = Some(Out::Greeted(theirs));
+                greeting
             }
-            other => other,
+            other @ (State::Shut | State::Open { .. }) => other,
         };
     }
 
-    fn on_inbound(
-        &mut self,
-        event: FullyNegotiatedInbound<
-            <Self as ConnectionHandler>::InboundProtocol,
-            <Self as ConnectionHandler>::InboundOpenInfo,
-        >,
-    ) {
-        match (event.protocol, event.info) {
-            (Outcome::Left(Outcome::Left(protocol)), Either::Left(info)) => {
-                if let Some(inner) = self.inner_mut() {
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                        protocol,
-                        info,
-                    }));
-                }
-            }
-            // The mesh stream has said what it has to say by being taken.
-            (Outcome::Left(Outcome::Right(stream)), _) => drop::<Stream>(stream),
-            (Outcome::Left(_), Either::Right(())) => {}
-            (Outcome::Right(never), _) => match never {},
+    fn refused(&mut self) {
+        match &mut self.state {
+            State::Greeting { question, .. } | State::Waiting { question, .. } => question.refused(),
+            State::Shut | State::Open { .. } => {}
         }
     }
 
-    fn on_inbound_error(
-        &mut self,
-        event: ListenUpgradeError<
-            <Self as ConnectionHandler>::InboundOpenInfo,
-            <Self as ConnectionHandler>::InboundProtocol,
-        >,
-    ) {
-        if let (Either::Left(info), Either::Left(Either::Left(error)), Some(inner)) =
-            (event.info, event.error, self.inner_mut())
+    /// A question, if it is time to ask one.
+    fn ask(&mut self, cx: &mut Context<'_>) -> Option<Request<H>> {
+        let (question, name) = match &mut self.state {
+            State::Greeting { question, .. } => (question, GREET),
+            State::Waiting { question, .. } => (question, MESH),
+            State::Shut | State::Open { .. } => return None,
+        };
+        if !question.poll(cx) {
+            return None;
+        }
+        let exchange = Exchange { names: vec![name], session: self.session.clone() };
+        let protocol = SubstreamProtocol::new(Either::Right(exchange), Either::Right(())).with_timeout(ANSWER);
+        Some(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+    }
+
+    fn on_inbound(&mut self, event: FullyNegotiatedInbound<In1<H>, InInfo<H>>) {
+        // An exchange has said what it has to say.
+        if let (Outcome::Left(Outcome::Left(protocol)), Either::Left(info)) = (event.protocol, event.info)
+            && let Some(inner) = self.inner_mut()
+        {
+            let event = FullyNegotiatedInbound { protocol, info };
+            inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(event));
+        }
+    }
+
+    fn on_inbound_error(&mut self, event: ListenUpgradeError<InInfo<H>, In1<H>>) {
+        if let (Either::Left(info), Either::Left(Either::Left(error))) = (event.info, event.error)
+            && let Some(inner) = self.inner_mut()
         {
             inner.on_connection_event(ConnectionEvent::ListenUpgradeError(ListenUpgradeError { info, error }));
         }
     }
 
-    fn on_outbound(
-        &mut self,
-        event: FullyNegotiatedOutbound<
-            <Self as ConnectionHandler>::OutboundProtocol,
-            <Self as ConnectionHandler>::OutboundOpenInfo,
-        >,
-    ) {
+    fn on_outbound(&mut self, event: FullyNegotiatedOutbound<Out1<H>, OutInfo<H>>) {
         match (event.protocol, event.info) {
             (Outcome::Left(protocol), Either::Left(info)) => {
                 if let Some(inner) = self.inner_mut() {
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
-                        protocol,
-                        info,
-                    }));
+                    let event = FullyNegotiatedOutbound { protocol, info };
+                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(event));
                 }
             }
-            (Outcome::Right(_), _) => self.on_answer(true),
+            (Outcome::Right(theirs), _) => self.answered(theirs),
             (Outcome::Left(_), Either::Right(())) => {}
         }
     }
 
-    fn on_outbound_error(
-        &mut self,
-        event: DialUpgradeError<
-            <Self as ConnectionHandler>::OutboundOpenInfo,
-            <Self as ConnectionHandler>::OutboundProtocol,
-        >,
-    ) {
+    fn on_outbound_error(&mut self, event: DialUpgradeError<OutInfo<H>, Out1<H>>) {
         let info = match event.info {
             Either::Left(info) => info,
-            Either::Right(()) => return self.on_answer(false),
+            Either::Right(()) => return self.refused(),
         };
         let error = match event.error {
             StreamUpgradeError::Timeout => StreamUpgradeError::Timeout,
             StreamUpgradeError::NegotiationFailed => StreamUpgradeError::NegotiationFailed,
             StreamUpgradeError::Io(error) => StreamUpgradeError::Io(error),
             StreamUpgradeError::Apply(Either::Left(error)) => StreamUpgradeError::Apply(error),
-            StreamUpgradeError::Apply(Either::Right(never)) => match never {},
+            // A question's error with the inner's mark cannot be.
+            StreamUpgradeError::Apply(Either::Right(error)) => StreamUpgradeError::Io(io::Error::other(error)),
         };
         if let Some(inner) = self.inner_mut() {
             inner.on_connection_event(ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }));
         }
+    }
+
+    fn names(&self) -> Exchange {
+        let names = match self.state {
+            State::Shut => vec![],
+            State::Greeting { .. } => vec![GREET],
+            State::Waiting { .. } | State::Open { .. } => vec![GREET, MESH],
+        };
+        Exchange { names, session: self.session.clone() }
     }
 }
 
 impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
     type FromBehaviour = In<H>;
     type ToBehaviour = Out<H::ToBehaviour>;
-    type InboundProtocol = Either<Listen<H>, DeniedUpgrade>;
-    type OutboundProtocol = Either<SendWrapper<H::OutboundProtocol>, Mesh>;
+    type InboundProtocol = Either<Listen<H>, Exchange>;
+    type OutboundProtocol = Either<SendWrapper<H::OutboundProtocol>, Exchange>;
     type InboundOpenInfo = Either<H::InboundOpenInfo, ()>;
     type OutboundOpenInfo = Either<H::OutboundOpenInfo, ()>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
+        let names = self.names();
         match self.inner() {
             Some(inner) => inner
                 .listen_protocol()
-                .map_upgrade(|u| Either::Left(SelectUpgrade::new(SendWrapper(u), ReadyUpgrade::new(MESH))))
+                .map_upgrade(|u| Either::Left(SelectUpgrade::new(SendWrapper(u), names)))
                 .map_info(Either::Left),
-            None => SubstreamProtocol::new(Either::Right(DeniedUpgrade), Either::Right(())),
+            None => SubstreamProtocol::new(Either::Right(names), Either::Right(())).with_timeout(ANSWER),
         }
     }
 
     fn on_behaviour_event(&mut self, event: In<H>) {
         match event {
-            In::Open(inner) if matches!(self.state, State::Shut) => *self = Self::waiting(*inner),
-            In::Open(_) => {}
+            In::Greet => self.greet(),
+            In::Open(inner) => self.open(*inner),
             In::Pause(paused) => self.paused = paused,
-            In::Inner(event) => {
-                if let Some(inner) = self.inner_mut() {
-                    inner.on_behaviour_event(event);
-                }
-            }
+            In::Inner(event) => match &mut self.state {
+                State::Greeting { early, .. } if early.len() < MAX_EARLY => early.push_back(event),
+                State::Waiting { inner, .. } | State::Open { inner, .. } => inner.on_behaviour_event(event),
+                State::Shut | State::Greeting { .. } => {}
+            },
         }
     }
 
@@ -240,36 +286,22 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
         self.inner().is_some_and(ConnectionHandler::connection_keep_alive)
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Request<H>> {
+        if let Some(news) = self.news.take() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(news));
+        }
+        if let Some(question) = self.ask(cx) {
+            return Poll::Ready(question);
+        }
         match &mut self.state {
-            State::Shut => Poll::Pending,
-            State::Waiting { asking, .. } => {
-                if let Asking::After(pause) = asking
-                    && pause.as_mut().poll(cx).is_ready()
-                {
-                    *asking = Asking::Asked;
-                    let protocol = SubstreamProtocol::new(Either::Right(ReadyUpgrade::new(MESH)), Either::Right(()));
-                    return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
-                }
-                Poll::Pending
-            }
-            State::Open { told, .. } if !*told => {
-                *told = true;
-                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Out::Meshed))
-            }
-            State::Open { .. } if self.paused => Poll::Pending,
-            State::Open { inner, poll, .. } => {
+            State::Open { inner, poll } if !self.paused => {
                 while poll.poll_tick(cx).is_ready() {}
                 inner.poll(cx).map(|event| {
-                    event
-                        .map_custom(Out::Inner)
-                        .map_outbound_open_info(Either::Left)
-                        .map_protocol(|p| Either::Left(SendWrapper(p)))
+                    let event = event.map_custom(Out::Inner).map_outbound_open_info(Either::Left);
+                    event.map_protocol(|p| Either::Left(SendWrapper(p)))
                 })
             }
+            State::Open { .. } | State::Shut | State::Greeting { .. } | State::Waiting { .. } => Poll::Pending,
         }
     }
 
@@ -280,7 +312,8 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
         }
     }
 
-    fn on_connection_event(&mut self, event: Event<'_, H>) {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, In1<H>, Out1<H>, InInfo<H>, OutInfo<H>>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(event) => self.on_inbound(event),
             ConnectionEvent::FullyNegotiatedOutbound(event) => self.on_outbound(event),
@@ -290,7 +323,7 @@ impl<H: ConnectionHandler> ConnectionHandler for Gated<H> {
                 let Some(inner) = self.inner_mut() else { return };
                 match other {
                     ConnectionEvent::AddressChange(change) => {
-                        inner.on_connection_event(ConnectionEvent::AddressChange(change))
+                        inner.on_connection_event(ConnectionEvent::AddressChange(change));
                     }
                     ConnectionEvent::LocalProtocolsChange(change) => {
                         inner.on_connection_event(ConnectionEvent::LocalProtocolsChange(change));

@@ -2,39 +2,44 @@
 //!
 //! [`Members`] wraps the behaviours that a stranger must not meet (gossip, identify, member streams). The
 //! connection of a non-member gets a handler that listens to nothing and asks for nothing; the inner
-//! behaviours are never told of it. When the peer is admitted the real handler is put in place on the
-//! connections that exist.
+//! behaviours are never told of it.
 //!
 //! Two nodes never admit each other at the same instant, and gossipsub gives up on a peer that refuses its
-//! protocol once. So the handler first opens an empty stream of [`MESH`], again and again with growing pauses;
-//! the other side takes it only when it has admitted us. From then on the inner handler runs.
+//! protocol once. Nor do they lose each other at the same instant: the one that still holds a dead connection
+//! would not tell its topics again on a new one, since to gossipsub it is but another connection of a peer that
+//! knows them. So the handlers first ask each other two questions, again and again with growing pauses:
 //!
 //! ```text
-//!   shut ──admit──► waiting (listens; asks for MESH) ──taken──► open (inner handler runs) ──► Meshed
+//!   shut ──admit──► greeting ──answered──► waiting ──answered──► open ──► Event::Meshed
+//!                   asks GREET             listens as inner,     inner handler
+//!                                          asks MESH             is polled
 //! ```
+//!
+//! Both tell the number of one's *session*: what one knows of the other from the first connection to the end of
+//! the last. If the number is not the one known, the other side knows nothing any more, and this side forgets
+//! too: it closes the other connections and begins anew on this one.
 //!
 //! Nothing goes back: a member that is removed loses its connections.
 
+mod exchange;
 mod handler;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll};
 
+use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::{PeerId, StreamProtocol};
 
+use exchange::Session;
 pub(crate) use handler::Gated;
 use handler::{In, Out};
-
-/// The empty stream by which each side learns that the other has admitted it.
-pub(crate) const MESH: StreamProtocol = StreamProtocol::new("/timmy/mesh/1");
 
 /// What the wrapper tells.
 #[derive(Debug)]
@@ -45,15 +50,23 @@ pub(crate) enum Event<E> {
     Inner(E),
 }
 
+type Action<B> = ToSwarm<Event<<B as NetworkBehaviour>::ToSwarm>, In<THandler<B>>>;
+
 struct Conn {
     peer: PeerId,
     endpoint: ConnectedPoint,
     port_use: PortUse,
-    /// The swarm has announced it.
-    established: bool,
     admitted: bool,
     /// The inner behaviour has been told that the connection is established.
     told: bool,
+}
+
+/// A peer with a connection.
+struct Peer {
+    session: Session,
+    /// The number of its session, once it has begun.
+    theirs: Option<u64>,
+    conns: usize,
 }
 
 /// See the module.
@@ -62,50 +75,70 @@ pub(crate) struct Members<B: NetworkBehaviour> {
     /// Asked once for each new connection.
     is_member: Box<dyn Fn(&PeerId) -> bool + Send>,
     conns: BTreeMap<ConnectionId, Conn>,
-    events: VecDeque<ToSwarm<Event<B::ToSwarm>, In<THandler<B>>>>,
+    peers: BTreeMap<PeerId, Peer>,
+    events: VecDeque<Action<B>>,
 }
 
 impl<B: NetworkBehaviour> Members<B> {
     pub(crate) fn new(inner: B, is_member: impl Fn(&PeerId) -> bool + Send + 'static) -> Self {
-        Self { inner, is_member: Box::new(is_member), conns: BTreeMap::new(), events: VecDeque::new() }
+        Self {
+            inner,
+            is_member: Box::new(is_member),
+            conns: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            events: VecDeque::new(),
+        }
     }
 
     pub(crate) fn inner_mut(&mut self) -> &mut B {
         &mut self.inner
     }
 
-    /// True when the real handler is on this connection.
+    /// True when the peer of this connection has been taken for a member on it.
     pub(crate) fn is_admitted(&self, id: ConnectionId) -> bool {
         self.conns.get(&id).is_some_and(|c| c.admitted)
     }
 
-    /// Puts the real handler on every connection of a peer that has become a member.
+    /// Begins with every connection of a peer that has become a member.
     pub(crate) fn admit(&mut self, peer: &PeerId) {
-        let waiting: Vec<ConnectionId> = self
-            .conns
-            .iter()
-            .filter(|(_, c)| c.peer == *peer && !c.admitted && c.established)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting {
-            self.admit_one(id);
+        for (id, conn) in self.conns.iter_mut().filter(|(_, c)| c.peer == *peer && !c.admitted) {
+            conn.admitted = true;
+            self.events.push_back(notify(*peer, *id, In::Greet));
         }
     }
 
     /// Lets a connection on which nothing is heard carry nothing, or again something.
     pub(crate) fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(conn) = self.conns.get(&id) {
-            self.events.push_back(ToSwarm::NotifyHandler {
-                peer_id: conn.peer,
-                handler: NotifyHandler::One(id),
-                event: In::Pause(paused),
-            });
+            self.events.push_back(notify(conn.peer, id, In::Pause(paused)));
         }
     }
 
-    fn admit_one(&mut self, id: ConnectionId) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (peer, endpoint, port_use) = (conn.peer, conn.endpoint.clone(), conn.port_use);
+    fn remember(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        endpoint: ConnectedPoint,
+        port_use: PortUse,
+    ) -> Gated<THandler<B>> {
+        let admitted = (self.is_member)(&peer);
+        self.conns.insert(id, Conn { peer, endpoint, port_use, admitted, told: false });
+        let known = self.peers.entry(peer).or_insert_with(|| Peer { session: Session::new(), theirs: None, conns: 0 });
+        known.conns += 1;
+        Gated::new(known.session.clone(), admitted)
+    }
+
+    fn told(&self, peer: &PeerId) -> usize {
+        self.conns.values().filter(|c| c.peer == *peer && c.told).count()
+    }
+
+    /// The other side has admitted us: the inner behaviour is told of the connection.
+    fn on_greeted(&mut self, peer: PeerId, id: ConnectionId, theirs: u64) {
+        if self.peers.get(&peer).is_some_and(|p| p.theirs.is_some_and(|known| known != theirs)) {
+            self.begin_anew(peer, id);
+        }
+        let Some(conn) = self.conns.get(&id).filter(|c| !c.told) else { return };
+        let (endpoint, port_use) = (conn.endpoint.clone(), conn.port_use);
         let made = match &endpoint {
             ConnectedPoint::Dialer { address, role_override, .. } => {
                 self.inner.handle_established_outbound_connection(id, peer, address, *role_override, port_use)
@@ -114,21 +147,27 @@ impl<B: NetworkBehaviour> Members<B> {
                 self.inner.handle_established_inbound_connection(id, peer, local_addr, send_back_addr)
             }
         };
-        let Ok(handler) = made else { return };
-        let event = In::Open(Box::new(handler));
-        self.events.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler: NotifyHandler::One(id), event });
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.admitted = true;
+        match made {
+            Ok(handler) => {
+                self.events.push_back(notify(peer, id, In::Open(Box::new(handler))));
+                self.tell_established(peer, id, &endpoint);
+            }
+            Err(_) => self.events.push_back(close(peer, id)),
         }
-        self.tell_established(id, &endpoint, &[]);
     }
 
-    fn told(&self, peer: &PeerId) -> usize {
-        self.conns.values().filter(|c| c.peer == *peer && c.told).count()
+    /// The other side has lost everything: so do we, but for the connection on which it says so.
+    fn begin_anew(&mut self, peer: PeerId, but: ConnectionId) {
+        tracing::debug!(%peer, "a member begins anew");
+        let old: Vec<ConnectionId> =
+            self.conns.iter().filter(|(id, c)| c.peer == peer && c.told && **id != but).map(|(id, _)| *id).collect();
+        for id in old {
+            self.tell_closed(id, None);
+            self.events.push_back(close(peer, id));
+        }
     }
 
-    fn tell_established(&mut self, id: ConnectionId, endpoint: &ConnectedPoint, failed_addresses: &[Multiaddr]) {
-        let Some(peer_id) = self.conns.get(&id).map(|c| c.peer) else { return };
+    fn tell_established(&mut self, peer_id: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         let other_established = self.told(&peer_id);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.told = true;
@@ -137,33 +176,51 @@ impl<B: NetworkBehaviour> Members<B> {
             peer_id,
             connection_id: id,
             endpoint,
-            failed_addresses,
+            failed_addresses: &[],
             other_established,
         }));
     }
 
-    fn on_established(&mut self, event: ConnectionEstablished<'_>) {
-        let Some(conn) = self.conns.get_mut(&event.connection_id) else { return };
-        conn.endpoint = event.endpoint.clone();
-        conn.established = true;
-        if conn.admitted {
-            self.tell_established(event.connection_id, event.endpoint, event.failed_addresses);
+    /// Tells the inner behaviour that a connection is closed; with the last one the session ends.
+    fn tell_closed(&mut self, id: ConnectionId, cause: Option<&libp2p::swarm::ConnectionError>) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|c| c.told) else { return };
+        conn.told = false;
+        let (peer_id, endpoint) = (conn.peer, conn.endpoint.clone());
+        let remaining_established = self.told(&peer_id);
+        self.inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id,
+            connection_id: id,
+            endpoint: &endpoint,
+            cause,
+            remaining_established,
+        }));
+        if let Some(peer) = self.peers.get_mut(&peer_id).filter(|_| remaining_established == 0) {
+            peer.theirs = None;
+            peer.session.renew();
         }
     }
 
-    fn on_closed(&mut self, event: ConnectionClosed<'_>) {
-        let Some(conn) = self.conns.remove(&event.connection_id) else { return };
-        if conn.told {
-            let remaining_established = self.told(&event.peer_id);
-            self.inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..event }));
+    fn forget(&mut self, id: ConnectionId) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        if let Some(peer) = self.peers.get_mut(&conn.peer) {
+            peer.conns -= 1;
+            if peer.conns == 0 {
+                self.peers.remove(&conn.peer);
+            }
         }
     }
+}
 
-    fn remember(&mut self, id: ConnectionId, peer: PeerId, endpoint: ConnectedPoint, port_use: PortUse) -> bool {
-        let admitted = (self.is_member)(&peer);
-        self.conns.insert(id, Conn { peer, endpoint, port_use, established: false, admitted, told: false });
-        admitted
-    }
+fn notify<E, H: libp2p::swarm::ConnectionHandler>(
+    peer_id: PeerId,
+    id: ConnectionId,
+    event: In<H>,
+) -> ToSwarm<E, In<H>> {
+    ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(id), event }
+}
+
+fn close<E, I>(peer_id: PeerId, id: ConnectionId) -> ToSwarm<E, I> {
+    ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }
 }
 
 impl<B: NetworkBehaviour> NetworkBehaviour for Members<B> {
@@ -178,10 +235,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Members<B> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let endpoint = ConnectedPoint::Listener { local_addr: local.clone(), send_back_addr: remote.clone() };
-        if !self.remember(id, peer, endpoint, PortUse::Reuse) {
-            return Ok(Gated::shut());
-        }
-        self.inner.handle_established_inbound_connection(id, peer, local, remote).map(Gated::waiting)
+        Ok(self.remember(id, peer, endpoint, PortUse::Reuse))
     }
 
     fn handle_established_outbound_connection(
@@ -193,39 +247,52 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Members<B> {
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let endpoint = ConnectedPoint::Dialer { address: addr.clone(), role_override, port_use };
-        if !self.remember(id, peer, endpoint, port_use) {
-            return Ok(Gated::shut());
-        }
-        self.inner.handle_established_outbound_connection(id, peer, addr, role_override, port_use).map(Gated::waiting)
+        Ok(self.remember(id, peer, endpoint, port_use))
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(event) => self.on_established(event),
-            FromSwarm::ConnectionClosed(event) => self.on_closed(event),
+            // The inner behaviour is told when the other side has been greeted.
+            FromSwarm::ConnectionEstablished(event) => {
+                if let Some(conn) = self.conns.get_mut(&event.connection_id) {
+                    conn.endpoint = event.endpoint.clone();
+                }
+            }
+            FromSwarm::ConnectionClosed(event) => {
+                self.tell_closed(event.connection_id, event.cause);
+                self.forget(event.connection_id);
+            }
             FromSwarm::AddressChange(change) => {
                 if self.conns.get(&change.connection_id).is_some_and(|c| c.told) {
                     self.inner.on_swarm_event(event);
                 }
             }
             // Another behaviour turned the connection away after we had prepared for it.
-            FromSwarm::ListenFailure(failure) => {
-                self.conns.remove(&failure.connection_id);
-                self.inner.on_swarm_event(event);
-            }
-            FromSwarm::DialFailure(failure) => {
-                self.conns.remove(&failure.connection_id);
-                self.inner.on_swarm_event(event);
-            }
-            // Whom we fail to dial is no secret from ourselves; the rest concerns no peer.
+            FromSwarm::ListenFailure(failure) => self.forget(failure.connection_id),
+            FromSwarm::DialFailure(failure) => self.forget(failure.connection_id),
+            // The rest concerns no peer.
             _ => self.inner.on_swarm_event(event),
         }
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {
-            Out::Meshed => self.events.push_back(ToSwarm::GenerateEvent(Event::Meshed { peer, id })),
-            Out::Inner(event) => self.inner.on_connection_handler_event(peer, id, event),
+            Out::Greeted(theirs) => self.on_greeted(peer, id, theirs),
+            Out::Meshed(theirs) => {
+                // A connection that was given up in the meantime no longer counts.
+                if self.conns.get(&id).is_some_and(|c| c.told)
+                    && let Some(known) = self.peers.get_mut(&peer)
+                {
+                    known.theirs = Some(theirs);
+                    self.events.push_back(ToSwarm::GenerateEvent(Event::Meshed { peer, id }));
+                }
+            }
+            Out::Inner(event) => {
+                if self.conns.get(&id).is_some_and(|c| c.told) {
+                    self.inner.on_connection_handler_event(peer, id, event);
+                }
+            }
         }
     }
 

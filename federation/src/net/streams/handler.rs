@@ -108,15 +108,13 @@ impl ConnectionHandler for Handler {
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "an enum of libp2p's, of which little concerns us")]
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Names, Names, (), Reply>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                protocol: (Some(protocol), stream),
-                ..
+                protocol: (protocol, stream), ..
             }) => {
-                if self.came.len() < MAX_WAITING {
-                    self.came.push_back((protocol, stream));
-                }
+                self.came.extend(protocol.filter(|_| self.came.len() < MAX_WAITING).map(|protocol| (protocol, stream)));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 // The asker may have stopped waiting.
