@@ -64,7 +64,9 @@ fn invitation(made: &Value) -> String {
     };
     // Upper case is the same code and makes a smaller picture.
     let picture = qr(&code.to_uppercase());
-    format!("{picture}\n{code}\n\nOn the other node, within ten minutes:  timmy peer join CODE\nIt makes that node {grants}.\n")
+    format!(
+        "{picture}\n{code}\n\nOn the other node, within ten minutes:  timmy peer join CODE\nIt makes that node {grants}.\n"
+    )
 }
 
 fn table(peers: &Value) -> String {

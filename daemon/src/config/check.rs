@@ -35,7 +35,10 @@ fn not_built(config: &Config) -> Result<(), String> {
         ("[matrix]", config.matrix != Default::default()),
         ("[tools]", !config.tools.is_empty()),
         ("[voice]", !config.voice.is_empty()),
-        ("federation.lease_s and federation.auction_ms", federation.lease_s.is_some() || federation.auction_ms.is_some()),
+        (
+            "federation.lease_s and federation.auction_ms",
+            federation.lease_s.is_some() || federation.auction_ms.is_some(),
+        ),
         ("models.api = \"anthropic\"", config.models.iter().any(|m| m.api == Api::Anthropic)),
     ];
     match later.iter().find(|(_, used)| *used) {

@@ -46,7 +46,8 @@ impl From<FederationError> for Failure {
 
 fn federation(shared: &Shared) -> Result<&Federation, Failure> {
     let off = || {
-        let words = "the federation is switched off; put `[federation] enabled = true` into the configuration and restart";
+        let words =
+            "the federation is switched off; put `[federation] enabled = true` into the configuration and restart";
         Failure(StatusCode::CONFLICT, words.to_owned())
     };
     shared.tools.sisters.as_ref().map(|sisters| &sisters.federation).ok_or_else(off)
@@ -74,11 +75,8 @@ fn shown(peer: &Peer, lag: Option<&Lag>) -> Value {
         Via::Lan => "lan",
         Via::Relay => "relay",
     };
-    let lag: Map<String, Value> = lag
-        .iter()
-        .flat_map(|lag| &lag.by_space)
-        .map(|(space, changes)| (space.to_string(), json!(changes)))
-        .collect();
+    let lag: Map<String, Value> =
+        lag.iter().flat_map(|lag| &lag.by_space).map(|(space, changes)| (space.to_string(), json!(changes))).collect();
     json!({
         "npub": peer.passport.and_then(|key| key.to_bech32().ok()),
         "peer_id": peer.peer_id.map(|id| id.to_string()),

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use federation::{Host, HostError, Linked, Post, Shelf, Write};
 use memory::Memory;
 use nips::PeerCard;
-use nips::federation::letter;
 use nips::dm;
+use nips::federation::letter;
 use nostr::nips::nip44;
 use nostr::{Event, JsonUtil, Keys, NostrSigner, PublicKey, UnsignedEvent};
 use relay::Pool;
@@ -62,8 +62,9 @@ impl House {
         }
         let install = &self.keys.install;
         let sealed = String::from_utf8(value).map_err(failed)?;
-        let text = nip44::decrypt(install.secret_key(), &install.public_key(), sealed)
-            .map_err(|_| HostError("a secret of the federation was sealed by another install; join again".to_owned()))?;
+        let text = nip44::decrypt(install.secret_key(), &install.public_key(), sealed).map_err(|_| {
+            HostError("a secret of the federation was sealed by another install; join again".to_owned())
+        })?;
         STANDARD.decode(text).map(Zeroizing::new).map_err(failed)
     }
 

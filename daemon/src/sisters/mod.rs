@@ -53,11 +53,7 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// When it cannot listen, or what it kept cannot be read.
-pub async fn start(
-    parts: Parts<'_>,
-    tracker: &TaskTracker,
-    cancel: &CancellationToken,
-) -> Result<Option<Sisters>> {
+pub async fn start(parts: Parts<'_>, tracker: &TaskTracker, cancel: &CancellationToken) -> Result<Option<Sisters>> {
     let settings = &parts.config.federation;
     if !settings.enabled {
         return Ok(None);

@@ -330,8 +330,7 @@ impl Core {
 
     async fn on_connected(&mut self, peer: PeerId, addr: &Multiaddr, dialed: bool) {
         self.connected.insert(peer);
-        let bare: Multiaddr =
-            addr.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_))).collect();
+        let bare: Multiaddr = addr.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_))).collect();
         if let Some((instance, _)) = self.instances.iter().find(|(_, addrs)| addrs.contains(&bare)) {
             self.candidates.connected(instance);
         }
@@ -359,11 +358,7 @@ impl Core {
         self.tracker.spawn(async move {
             let ended = match net.open(peer, Protocol::HELLO).await {
                 Ok(stream) => hello::run(stream, peer, Side::Dialer, then, || clock(began)).await,
-                Err(_) => hello::Ended {
-                    peer_id: peer,
-                    learnt: vec![],
-                    peer: Err(crate::handshake::Refusal::Timeout),
-                },
+                Err(_) => hello::Ended { peer_id: peer, learnt: vec![], peer: Err(crate::handshake::Refusal::Timeout) },
             };
             let _ = back.send(Back::Hello(Box::new(ended))).await;
         });
@@ -461,9 +456,9 @@ impl Core {
         match event {
             DiscoveryEvent::Seen { instance, addrs, tag } => {
                 let day = self.now_s() / 86_400;
-                let is_ours = tag.chunks_exact(16).any(|tag| {
-                    tag.try_into().is_ok_and(|tag: [u8; 16]| self.keyring.knows(&tag, day).is_some())
-                });
+                let is_ours = tag
+                    .chunks_exact(16)
+                    .any(|tag| tag.try_into().is_ok_and(|tag: [u8; 16]| self.keyring.knows(&tag, day).is_some()));
                 self.candidates.seen(&instance, addrs.clone(), is_ours, now);
                 self.instances.insert(instance, addrs);
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nips::federation::{Answer, Code, InvitationId};
 use nips::PeerCard;
+use nips::federation::{Answer, Code, InvitationId};
 use nostr::{Event, PublicKey, UnsignedEvent};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -76,8 +76,7 @@ impl Core {
                     let id = record.id();
                     let value = Zeroizing::new(record.to_json().as_bytes().to_vec());
                     let kept = self.keep(vec![Write::Put(Shelf::Invitations, id.0.to_vec(), value)]).await;
-                    let input =
-                        if kept.is_ok() { InviterInput::Journaled(id) } else { InviterInput::Failed(id) };
+                    let input = if kept.is_ok() { InviterInput::Journaled(id) } else { InviterInput::Failed(id) };
                     Box::pin(self.inviter_input(input)).await;
                 }
                 InviterEffect::Forget(id) => {

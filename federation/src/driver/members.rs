@@ -6,12 +6,12 @@ use nostr::{Event, JsonUtil, Keys, PublicKey, UnsignedEvent};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::FederationError;
 use super::core::{Core, Met};
 use super::hello;
 use super::host::{Shelf, Write};
 use super::peers::{Peer, PeerState, Via};
 use super::view::Known;
-use super::FederationError;
 use crate::handshake::{self, Effect};
 use crate::keyring::{self, KeyringError};
 use crate::letters::{Input as Letters, Item, Reach, Urgency};
@@ -303,8 +303,7 @@ impl Core {
         if self.log.is_some() {
             return Ok(());
         }
-        let unsigned: UnsignedEvent =
-            Log::founding(&self.name, self.host.owner(), self.me.passport, self.now_s());
+        let unsigned: UnsignedEvent = Log::founding(&self.name, self.host.owner(), self.me.passport, self.now_s());
         let event = self.host.sign(unsigned).await?;
         let log = Log::found(&event)?;
         self.keep(vec![put_event(Shelf::Entries, &event)]).await?;
@@ -325,9 +324,8 @@ impl Core {
         let now = self.now_s();
         if let Ok(card) = PeerCard::read(&inviter, now) {
             let code = self.joining.as_ref().map(|joining| joining.machine.code().clone());
-            let addresses =
-                code.iter().flat_map(|code| code.addresses.iter().filter_map(|a| a.parse().ok())).collect();
-            let relays = code.map(|code| code.relays.clone()).unwrap_or_default();
+            let addresses = code.iter().flat_map(|code| code.addresses.iter().filter_map(|a| a.parse().ok())).collect();
+            let relays = code.map(|code| code.relays).unwrap_or_default();
             let peer = card.peer_id;
             self.keep_card(Met { card, event: *inviter, addresses, relays, last_seen: now }).await;
             // The connection of the asking is a stranger's; the handshake makes it a member's.

@@ -88,7 +88,9 @@ pub enum FederationError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// There is no federation here yet.
-    #[error("this node belongs to no federation yet; begin one with `timmy peer invite`, or join one with `timmy peer join CODE`")]
+    #[error(
+        "this node belongs to no federation yet; begin one with `timmy peer invite`, or join one with `timmy peer join CODE`"
+    )]
     None,
     /// A join is under way.
     #[error("a join is under way already")]

@@ -52,9 +52,7 @@ impl Core {
                 Effect::Journal(item) => {
                     let (to, id) = (item.to, item.envelope.id);
                     let value = Zeroizing::new(serde_json::to_vec(&item).unwrap_or_default());
-                    if let Err(error) =
-                        self.keep(vec![Write::Put(Shelf::Outbox, outbox_key(&to, &id), value)]).await
-                    {
+                    if let Err(error) = self.keep(vec![Write::Put(Shelf::Outbox, outbox_key(&to, &id), value)]).await {
                         tracing::warn!(%error, "an envelope could not be kept; it is sent all the same");
                     }
                     let (now_ms, now_s) = (self.now_ms(), self.now_s());

@@ -32,15 +32,12 @@ async fn one_invitation_makes_a_member_that_hears_of_memory_and_is_found_again_a
     let told = change(&a.house.install, 1);
     until("gossip", async || {
         a.federation.gossip(told.clone()).await;
-        b.house.heard.lock().unwrap().iter().any(|event| *event == told)
+        b.house.heard.lock().unwrap().contains(&told)
     })
     .await;
     assert_eq!(b.house.heard.lock().unwrap().iter().filter(|event| **event == told).count(), 1, "once");
     let house = b.stop().await;
-    until("a lost member", async || {
-        a.states().await.values().all(|state| *state == PeerState::Lost)
-    })
-    .await;
+    until("a lost member", async || a.states().await.values().all(|state| *state == PeerState::Lost)).await;
     let b = Node::start(house).await;
     are_members(&a, &b).await;
     a.stop().await;

@@ -336,8 +336,9 @@ impl Truth {
 
     /// The spaces that there are documents of, tombstones included.
     pub fn spaces(&self) -> Result<BTreeSet<Space>, TruthError> {
-        let mut found =
-            self.connection.prepare_cached("SELECT DISTINCT space FROM documents UNION SELECT space FROM tombstones")?;
+        let mut found = self
+            .connection
+            .prepare_cached("SELECT DISTINCT space FROM documents UNION SELECT space FROM tombstones")?;
         let rows = found.query_map([], |row| row.get::<_, String>(0))?;
         let mut all = BTreeSet::new();
         for name in rows {

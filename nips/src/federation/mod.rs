@@ -22,8 +22,8 @@ pub use answer::{Answer, Ask, Joiner, Refusal, Welcome};
 pub use code::{Code, CodeError, InvitationId};
 pub use entry::{Act, Entry, FederationId, MAX_HEADS, MAX_NAME, Role};
 pub use epoch_key::{EpochKey, MAX_SEALED, Opened, SealedKey, Terms, ViewId};
-pub use presence::{KIND_PRESENCE, Presence};
 pub use letter::{Letter, LetterError, Reassembly};
+pub use presence::{KIND_PRESENCE, Presence};
 pub use secret::{EpochSecrets, KeyId, Secret, same};
 
 use nostr::{Event, Tag};
