@@ -181,21 +181,7 @@ async fn furnish(
     let configured = config.nostr.relays.clone();
     let own = parts::own_relays(config, &found.ready);
     let passport = PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?, installs.clone());
-    for (space, person) in memory.shares().await? {
-        installs.share(space, person, true);
-    }
-    let sisters = crate::sisters::Parts {
-        config,
-        keys: &found.keys,
-        node,
-        signer: Arc::clone(&signer),
-        journal: journal.clone(),
-        memory: memory.clone(),
-        installs: installs.clone(),
-        passport: passport.clone(),
-        pool: pool.clone(),
-        owner: found.people.owner,
-    };
+    let sisters = parts::sisters(config, found, Arc::clone(&signer), (&memory, &installs, &passport, &pool));
     let sisters = crate::sisters::start(sisters, &inner.tracker, &inner.cancel).await?;
     let tools = Tools {
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },

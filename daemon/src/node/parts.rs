@@ -13,7 +13,7 @@ use memory::{Memory, MemoryOptions};
 use nips::identity::{Identity, published_relays};
 use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
 use relay::signer::RemoteSignerError;
-use relay::{AuthPolicy, RemoteSigner, Server, ServerConfig, WritePolicy};
+use relay::{AuthPolicy, Pool, RemoteSigner, Server, ServerConfig, WritePolicy};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,8 @@ use crate::installs::Installs;
 use crate::journal::{Journal, OWNER_KEY, now_ms};
 use crate::keys::{NodeKeys, Passphrase, Passport};
 use crate::metrics::Metrics;
+use crate::passport::PassportWatch;
+use crate::sisters;
 
 /// How long a remote signer may take to answer.
 const SIGNER: Duration = Duration::from_secs(8);
@@ -146,6 +148,27 @@ pub(super) async fn open_memory(
         clock: Arc::new(|| now_ms() / 1000),
     };
     Memory::open(options, tracker, cancel.clone()).await.context("the memory does not open")
+}
+
+/// What the federation is made of.
+pub(super) fn sisters<'a>(
+    config: &'a Config,
+    found: &'a Found,
+    signer: Arc<dyn NostrSigner>,
+    (memory, installs, passport, pool): (&Memory, &Installs, &PassportWatch, &Pool),
+) -> sisters::Parts<'a> {
+    sisters::Parts {
+        config,
+        keys: &found.keys,
+        node: found.identity.node,
+        signer,
+        journal: found.journal.clone(),
+        memory: memory.clone(),
+        installs: installs.clone(),
+        passport: passport.clone(),
+        pool: pool.clone(),
+        owner: found.people.owner,
+    }
 }
 
 pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) -> Identity {

@@ -63,6 +63,9 @@ pub async fn start(parts: Parts<'_>, tracker: &TaskTracker, cancel: &Cancellatio
         .iter()
         .map(|address| address.parse().with_context(|| format!("federation.listen: `{address}` is no multiaddress")))
         .collect::<Result<_>>()?;
+    for (space, person) in parts.memory.shares().await? {
+        parts.installs.share(space, person, true);
+    }
     let links = Links::new(parts.memory.clone(), tracker.clone(), cancel.clone());
     let host = House {
         signer: parts.signer,
