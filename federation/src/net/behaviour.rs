@@ -59,9 +59,8 @@ fn limits(options: &NetOptions) -> connection_limits::Behaviour {
 
 fn front(gate: &Arc<dyn Gate>) -> Streams {
     let gate = Arc::clone(gate);
-    Streams::new(Arc::new(move || {
-        if gate.is_inviting() { vec![Protocol::HELLO, Protocol::JOIN] } else { vec![Protocol::HELLO] }
-    }))
+    let (usual, inviting): (Arc<[_]>, Arc<[_]>) = ([Protocol::HELLO].into(), [Protocol::HELLO, Protocol::JOIN].into());
+    Streams::new(Arc::new(move || Arc::clone(if gate.is_inviting() { &inviting } else { &usual })))
 }
 
 fn members(options: &NetOptions, gate: &Arc<dyn Gate>) -> Result<Members<Inner>, NetError> {
@@ -71,7 +70,8 @@ fn members(options: &NetOptions, gate: &Arc<dyn Gate>) -> Result<Members<Inner>,
         .with_push_listen_addr_updates(true);
     let mut protocols = options.protocols.clone();
     protocols.push(Protocol::LIVE);
-    let streams = Streams::new(Arc::new(move || protocols.clone()));
+    let protocols: Arc<[Protocol]> = protocols.into();
+    let streams = Streams::new(Arc::new(move || Arc::clone(&protocols)));
     let inner = Inner { gossip, identify: identify::Behaviour::new(identify), streams };
     let gate = Arc::clone(gate);
     Ok(Members::new(inner, move |peer| gate.standing(peer) == Standing::Member))
