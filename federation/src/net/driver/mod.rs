@@ -146,6 +146,9 @@ impl Driver {
             tracing::debug!(%id, "closing one of two connections to a peer");
             self.swarm.close_connection(id);
         }
+        for id in self.links.never_meshed(now) {
+            self.swarm.close_connection(id);
+        }
         let life = if self.gate.is_inviting() { self.limits.inviting_life } else { self.limits.stranger_life };
         for id in self.links.overstayed(now, life) {
             super::stats::count(&self.counters.strangers_expired);
