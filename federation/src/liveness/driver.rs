@@ -84,6 +84,7 @@ impl Liveness {
 }
 
 struct Open {
+    peer: PeerId,
     id: ConnectionId,
     mailbox: Mailbox,
 }
@@ -187,7 +188,7 @@ impl Driver {
             Link::Up { peer, id, stream } => {
                 let link = self.next;
                 self.next += 1;
-                self.open_link(link, id, stream);
+                self.open_link(link, peer, id, stream);
                 self.feed(Input::LinkUp { link, peer }).await;
             }
             Link::Down { id, .. } => {
@@ -199,14 +200,14 @@ impl Driver {
         }
     }
 
-    fn open_link(&mut self, link: LinkId, id: ConnectionId, stream: PeerStream) {
+    fn open_link(&mut self, link: LinkId, peer: PeerId, id: ConnectionId, stream: PeerStream) {
         let (from, to) = stream.split();
         let mailbox = Mailbox::default();
         let reader = FrameReader::new(from, MAX_DATAGRAM + 1, READ);
         let writer = FrameWriter::new(to, MAX_DATAGRAM + 1, WRITE);
         self.tasks.spawn(read(link, reader, self.received.0.clone()));
         self.tasks.spawn(write(writer, mailbox.clone()));
-        self.open.insert(link, Open { id, mailbox });
+        self.open.insert(link, Open { peer, id, mailbox });
     }
 
     async fn end_link(&mut self, link: LinkId) {
@@ -249,6 +250,14 @@ impl Driver {
             }
             Effect::Tell(event) => self.told.push(event),
             Effect::Path(Advice::SecondPath { peer }) => self.net.second_path(peer).await,
+            Effect::Path(Advice::HangUp { peer }) => {
+                let links: Vec<LinkId> =
+                    self.open.iter().filter(|(_, o)| o.peer == peer).map(|(link, _)| *link).collect();
+                for link in links {
+                    self.end_closed(link);
+                }
+                self.net.hang_up(peer).await;
+            }
             Effect::Path(Advice::Silent { link, silent }) => {
                 if let Some(open) = self.open.get(&link) {
                     self.net.silent(open.id, silent).await;

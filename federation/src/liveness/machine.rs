@@ -394,8 +394,7 @@ impl Machine {
         };
         self.effects.push(Effect::Tell(event));
         if state == LivenessState::Dead {
-            let links: Vec<LinkId> = self.paths.of(peer).collect();
-            self.effects.extend(links.into_iter().map(|link| Effect::Path(Advice::Close { link })));
+            self.effects.push(Effect::Path(Advice::HangUp { peer }));
         }
     }
 

@@ -27,9 +27,20 @@ struct Link {
 /// What is to be done about a link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
-    Silent { link: LinkId, silent: bool },
-    Close { link: LinkId },
-    SecondPath { peer: PeerId },
+    Silent {
+        link: LinkId,
+        silent: bool,
+    },
+    Close {
+        link: LinkId,
+    },
+    /// The peer is dead: so is every connection to it, those without a link of ours too.
+    HangUp {
+        peer: PeerId,
+    },
+    SecondPath {
+        peer: PeerId,
+    },
 }
 
 /// See the module.

@@ -124,6 +124,12 @@ impl Sim {
                 Effect::Path(Advice::Close { link }) => {
                     drop(self.nodes[n].machine.handle(Input::LinkDown { link }, self.now))
                 }
+                Effect::Path(Advice::HangUp { peer }) => {
+                    let links: Vec<LinkId> = self.nodes[n].machine.paths.of(peer).collect();
+                    for link in links {
+                        self.input(n, Input::LinkDown { link });
+                    }
+                }
                 Effect::Path(_) | Effect::Rtt { .. } => {}
             }
         }

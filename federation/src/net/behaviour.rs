@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::swarm::{self, NetworkBehaviour};
-use libp2p::{
-    Swarm, SwarmBuilder, connection_limits, gossipsub, identify, memory_connection_limits, noise, tcp, yamux,
-};
+use libp2p::{Swarm, SwarmBuilder, connection_limits, gossipsub, identify, memory_connection_limits};
 use tokio_util::task::TaskTracker;
 
 use super::door::Door;
@@ -16,6 +14,7 @@ use super::members::Members;
 use super::options::{Gate, NetOptions, Protocol, Standing};
 use super::stats::Counters;
 use super::streams::Streams;
+use super::transport;
 
 /// What identify tells members of the software; the node's version is on its peer card.
 const AGENT: &str = "timmy";
@@ -59,9 +58,8 @@ fn limits(options: &NetOptions) -> connection_limits::Behaviour {
 
 fn front(gate: &Arc<dyn Gate>) -> Streams {
     let gate = Arc::clone(gate);
-    Streams::new(Arc::new(move || {
-        if gate.is_inviting() { vec![Protocol::HELLO, Protocol::JOIN] } else { vec![Protocol::HELLO] }
-    }))
+    let (usual, inviting): (Arc<[_]>, Arc<[_]>) = ([Protocol::HELLO].into(), [Protocol::HELLO, Protocol::JOIN].into());
+    Streams::new(Arc::new(move || Arc::clone(if gate.is_inviting() { &inviting } else { &usual })))
 }
 
 fn members(options: &NetOptions, gate: &Arc<dyn Gate>) -> Result<Members<Inner>, NetError> {
@@ -71,7 +69,8 @@ fn members(options: &NetOptions, gate: &Arc<dyn Gate>) -> Result<Members<Inner>,
         .with_push_listen_addr_updates(true);
     let mut protocols = options.protocols.clone();
     protocols.push(Protocol::LIVE);
-    let streams = Streams::new(Arc::new(move || protocols.clone()));
+    let protocols: Arc<[Protocol]> = protocols.into();
+    let streams = Streams::new(Arc::new(move || Arc::clone(&protocols)));
     let inner = Inner { gossip, identify: identify::Behaviour::new(identify), streams };
     let gate = Arc::clone(gate);
     Ok(Members::new(inner, move |peer| gate.standing(peer) == Standing::Member))
@@ -97,13 +96,13 @@ pub(crate) fn swarm(
     let idle = options.idle;
     let swarm = SwarmBuilder::with_existing_identity(options.keypair.clone())
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| NetError::Transport(error.to_string()))?
         .with_quic_config(|mut config| {
             config.max_idle_timeout = QUIC_IDLE_MS;
             config.keep_alive_interval = QUIC_KEEP_ALIVE;
             config
         })
+        .with_other_transport(|key| Ok(transport::tcp(key)?))
+        .map_err(|error| NetError::Transport(error.to_string()))?
         .with_behaviour(|_| behaviour)
         .map_err(|error| NetError::Transport(error.to_string()))?
         .with_swarm_config(|_| {

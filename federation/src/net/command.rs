@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Close {
         id: ConnectionId,
     },
+    /// The peer is dead: every connection to it is closed, and it is dialed again.
+    HangUp {
+        peer: PeerId,
+    },
     /// The gate's answer about a peer has changed.
     Reconsider {
         peer: PeerId,

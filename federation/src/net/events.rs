@@ -27,7 +27,7 @@ pub enum NetEvent {
         /// What the gate said of it.
         standing: Standing,
     },
-    /// Both sides have admitted each other: gossip flows, member streams open.
+    /// Both sides have admitted each other and the peer has told its topics: gossip flows, member streams open.
     Meshed(PeerId),
     /// The last connection to a peer is gone.
     Disconnected(PeerId),

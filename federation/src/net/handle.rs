@@ -228,6 +228,10 @@ impl Net {
         self.tell(Command::Close { id }).await;
     }
 
+    pub(crate) async fn hang_up(&self, peer: PeerId) {
+        self.tell(Command::HangUp { peer }).await;
+    }
+
     pub(crate) async fn note_rtt(&self, id: ConnectionId, rtt: Duration) {
         self.tell(Command::Rtt(Rtt { id, rtt })).await;
     }

@@ -18,6 +18,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// A connection with open streams is closed all the same after this long.
 const SETTLE_BUSY: Duration = Duration::from_secs(30);
 
+/// A member's connection on which both sides have not admitted each other is closed after this long, and made anew.
+const UNMESHED: Duration = Duration::from_secs(30);
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -112,6 +115,16 @@ impl Links {
         settled(conn) && self.of(&conn.peer).any(|(other, c)| other != id && better(c))
     }
 
+    /// The connections of members that have not begun within [`UNMESHED`]: the other side does not admit us, or is
+    /// gone without a word (liveness knows only those that have begun).
+    pub(crate) fn never_meshed(&self, now: Instant) -> Vec<ConnectionId> {
+        let over = |c: &Conn| {
+            let idle = c.streams.load(Ordering::Acquire) == 0;
+            c.member && !c.meshed && idle && now.saturating_duration_since(c.since) >= UNMESHED
+        };
+        self.iter().filter(|(_, c)| over(c)).map(|(id, _)| id).collect()
+    }
+
     /// The connections of strangers that have been here for `life`.
     pub(crate) fn overstayed(&self, now: Instant, life: Duration) -> Vec<ConnectionId> {
         let over = |c: &Conn| !c.member && now.saturating_duration_since(c.since) >= life;
@@ -184,6 +197,17 @@ mod tests {
         links.get_mut(id(2)).unwrap().silent = true;
         assert_eq!(links.best(&large, true), Some(id(1)));
         assert!(!links.settle(t0 + SETTLE_BUSY).contains(&id(1)), "the silent one is not better");
+    }
+
+    #[test]
+    fn members_that_never_begin_are_closed() {
+        let (small, large) = two();
+        let t0 = Instant::now();
+        let mut links = Links::new(small);
+        links.add(id(1), Conn { meshed: false, ..conn(large, true, true, t0) });
+        links.add(id(2), conn(large, true, true, t0));
+        assert!(links.never_meshed(t0).is_empty());
+        assert_eq!(links.never_meshed(t0 + UNMESHED), vec![id(1)]);
     }
 
     #[test]

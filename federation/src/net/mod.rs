@@ -36,6 +36,7 @@ mod redial;
 mod stats;
 mod stream;
 mod streams;
+mod transport;
 
 pub use events::{Link, NetEvent, Ticket, Verdict};
 pub use frame::{FrameError, FrameReader, FrameWriter, Frames};

@@ -59,7 +59,8 @@ impl Protocol {
     }
 
     pub(crate) fn wire(self) -> StreamProtocol {
-        StreamProtocol::try_from_owned(self.0.to_owned()).unwrap_or(StreamProtocol::new("/invalid"))
+        // `StreamProtocol::new` panics at any other name.
+        if self.0.starts_with('/') { StreamProtocol::new(self.0) } else { StreamProtocol::new("/invalid") }
     }
 }
 

@@ -193,7 +193,7 @@ pub struct LanNode {
     pub seed: u8,
     child: Child,
     input: Option<ChildStdin>,
-    lines: Receiver<String>,
+    lines: Receiver<(String, Instant)>,
     pub seen: Vec<String>,
     /// When it had started everything.
     pub ready: Instant,
@@ -223,7 +223,7 @@ impl LanNode {
         let (to, lines) = sync_channel(4_096);
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                if let Some(line) = line.find('@').map(|at| line[at + 1..].to_owned())
+                if let Some(line) = line.find('@').map(|at| (line[at + 1..].to_owned(), Instant::now()))
                     && to.send(line).is_err()
                 {
                     return;
@@ -270,9 +270,9 @@ impl LanNode {
             if let Some(at) = self.waiting.iter().position(|(line, _)| line.starts_with(prefix)) {
                 return Some(self.waiting.remove(at));
             }
-            let line = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
+            let (line, at) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
             self.seen.push(line.clone());
-            self.waiting.push((line, Instant::now()));
+            self.waiting.push((line, at));
         }
     }
 

@@ -42,6 +42,7 @@ impl Driver {
             Command::AddAddrs { peer, addrs } => addrs.iter().rev().for_each(|addr| self.book.add(peer, addr)),
             Command::Disconnect { peer } => self.part(peer),
             Command::Close { id } => drop(self.swarm.close_connection(id)),
+            Command::HangUp { peer } => drop(self.swarm.disconnect_peer_id(peer)),
             Command::Reconsider { peer } => self.reconsider(peer),
             Command::Publish { topic, data, reply } => drop(reply.send(self.publish(topic, data, now))),
             Command::Verdict { ticket, verdict } => self.verdict(&ticket, verdict),

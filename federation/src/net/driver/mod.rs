@@ -35,6 +35,8 @@ use queue::EventQueue;
 
 /// How often connections are looked after.
 const TICK: Duration = Duration::from_millis(250);
+/// A member that tells no topics for this long has none.
+const TOPICS: Duration = Duration::from_secs(1);
 /// Streams may end what they were saying for this long after a shutdown has begun.
 const LAST_WORDS: Duration = Duration::from_millis(150);
 /// How long a shutdown waits for connections to say goodbye.
@@ -65,6 +67,8 @@ pub(crate) struct Driver {
     /// Addresses whose listener failed.
     to_listen: Vec<Multiaddr>,
     twins: Twins,
+    /// Peers that have begun and not yet told their topics, and since when.
+    quiet: BTreeMap<PeerId, Instant>,
     tasks: JoinSet<Done>,
     connections: TaskTracker,
 }
@@ -96,6 +100,7 @@ impl Driver {
             listeners: Vec::new(),
             to_listen: Vec::new(),
             twins: Twins::default(),
+            quiet: BTreeMap::new(),
             tasks: JoinSet::new(),
             connections,
         };
@@ -141,6 +146,9 @@ impl Driver {
             tracing::debug!(%id, "closing one of two connections to a peer");
             self.swarm.close_connection(id);
         }
+        for id in self.links.never_meshed(now) {
+            self.swarm.close_connection(id);
+        }
         let life = if self.gate.is_inviting() { self.limits.inviting_life } else { self.limits.stranger_life };
         for id in self.links.overstayed(now, life) {
             super::stats::count(&self.counters.strangers_expired);
@@ -148,6 +156,10 @@ impl Driver {
         }
         for peer in self.redial.due(now, rand::random()) {
             self.dial_again(peer, now);
+        }
+        let quiet: Vec<PeerId> = self.quiet.iter().filter(|(_, s)| now - **s >= TOPICS).map(|(p, _)| *p).collect();
+        for peer in quiet {
+            self.on_topics(peer);
         }
         self.dial_next(now);
         self.listen_again(now);

@@ -98,6 +98,7 @@ impl Driver {
             if !parting && self.gate.standing(&peer) == Standing::Member {
                 self.redial.lost(peer, Instant::now());
             }
+            self.quiet.remove(&peer);
             self.events.push(NetEvent::Disconnected(peer));
         }
     }
@@ -125,6 +126,13 @@ impl Driver {
             self.open_live(peer, id);
         }
         if first {
+            self.quiet.insert(peer, Instant::now());
+        }
+    }
+
+    /// A member has told its topics, or has none: from now on it hears what is published.
+    pub(super) fn on_topics(&mut self, peer: PeerId) {
+        if self.quiet.remove(&peer).is_some() {
             self.events.push(NetEvent::Meshed(peer));
         }
     }
@@ -157,7 +165,10 @@ impl Driver {
                     self.verdict(&ticket, Verdict::Ignore);
                 }
             }
-            gossipsub::Event::Subscribed { topic, .. } => self.publish_kept(topic.as_str(), Instant::now()),
+            gossipsub::Event::Subscribed { peer_id, topic } => {
+                self.on_topics(peer_id);
+                self.publish_kept(topic.as_str(), Instant::now());
+            }
             gossipsub::Event::GossipsubNotSupported { peer_id } => {
                 tracing::debug!(peer = %peer_id, "a member does not speak gossip");
             }

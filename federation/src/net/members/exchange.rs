@@ -10,9 +10,15 @@ use libp2p::futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Stream, StreamProtocol};
 
 /// Asks "do you take me for a member, and since when?" It is offered to members only.
-pub(crate) const GREET: StreamProtocol = StreamProtocol::new("/timmy/greet/1");
+const GREET: StreamProtocol = StreamProtocol::new("/timmy/greet/1");
 /// Asks "have you begun?" It is offered once the inner handler listens.
-pub(crate) const MESH: StreamProtocol = StreamProtocol::new("/timmy/mesh/1");
+const MESH: StreamProtocol = StreamProtocol::new("/timmy/mesh/1");
+
+/// The questions that are answered while greeting, and once the inner handler listens.
+pub(crate) static GREETING: [StreamProtocol; 1] = [GREET];
+pub(crate) static BOTH: [StreamProtocol; 2] = [GREET, MESH];
+/// The second question alone, to ask it.
+pub(crate) static MESHING: [StreamProtocol; 1] = [MESH];
 
 /// Numbers what this side knows of a peer from its first connection to the end of its last. Another number than
 /// before says that the other side knows nothing any more.
@@ -37,16 +43,16 @@ impl Session {
 /// Eight bytes each way.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
-    pub(crate) names: Vec<StreamProtocol>,
+    pub(crate) names: &'static [StreamProtocol],
     pub(crate) session: Session,
 }
 
 impl UpgradeInfo for Exchange {
     type Info = StreamProtocol;
-    type InfoIter = std::vec::IntoIter<StreamProtocol>;
+    type InfoIter = std::iter::Cloned<std::slice::Iter<'static, StreamProtocol>>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.names.clone().into_iter()
+        self.names.iter().cloned()
     }
 }
 

@@ -16,7 +16,7 @@ use libp2p::swarm::handler::{
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
-use super::exchange::{Exchange, GREET, MESH, Session};
+use super::exchange::{BOTH, Exchange, GREETING, MESHING, Session};
 
 /// The first pause after the other side refused a question.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -179,14 +179,14 @@ impl<H: ConnectionHandler> Gated<H> {
     /// A question, if it is time to ask one.
     fn ask(&mut self, cx: &mut Context<'_>) -> Option<Request<H>> {
         let (question, name) = match &mut self.state {
-            State::Greeting { question, .. } => (question, GREET),
-            State::Waiting { question, .. } => (question, MESH),
+            State::Greeting { question, .. } => (question, &GREETING),
+            State::Waiting { question, .. } => (question, &MESHING),
             State::Shut | State::Open { .. } => return None,
         };
         if !question.poll(cx) {
             return None;
         }
-        let exchange = Exchange { names: vec![name], session: self.session.clone() };
+        let exchange = Exchange { names: name, session: self.session.clone() };
         let protocol = SubstreamProtocol::new(Either::Right(exchange), Either::Right(())).with_timeout(ANSWER);
         Some(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
@@ -241,10 +241,10 @@ impl<H: ConnectionHandler> Gated<H> {
     }
 
     fn names(&self) -> Exchange {
-        let names = match self.state {
-            State::Shut => vec![],
-            State::Greeting { .. } => vec![GREET],
-            State::Waiting { .. } | State::Open { .. } => vec![GREET, MESH],
+        let names: &[_] = match self.state {
+            State::Shut => &[],
+            State::Greeting { .. } => &GREETING,
+            State::Waiting { .. } | State::Open { .. } => &BOTH,
         };
         Exchange { names, session: self.session.clone() }
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(crate) struct Request {
 
 /// The protocols that one negotiation offers.
 #[derive(Clone, Debug)]
-pub(crate) struct Names(Vec<Protocol>);
+pub(crate) struct Names(Arc<[Protocol]>);
 
 impl UpgradeInfo for Names {
     type Info = StreamProtocol;
@@ -104,7 +105,7 @@ impl ConnectionHandler for Handler {
         let Some(Request { protocol, reply }) = self.wanted.pop_front() else {
             return Poll::Pending;
         };
-        let protocol = SubstreamProtocol::new(Names(vec![protocol]), reply).with_timeout(NEGOTIATION);
+        let protocol = SubstreamProtocol::new(Names(Arc::new([protocol])), reply).with_timeout(NEGOTIATION);
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 

@@ -31,8 +31,8 @@ pub(crate) enum Refused {
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<Stream, Refused>>;
-/// The protocols taken at this moment.
-pub(crate) type Listen = Arc<dyn Fn() -> Vec<Protocol> + Send + Sync>;
+/// The protocols taken at this moment. Asked whenever a connection is polled.
+pub(crate) type Listen = Arc<dyn Fn() -> Arc<[Protocol]> + Send + Sync>;
 
 /// A stream that the other side opened.
 #[derive(Debug)]
