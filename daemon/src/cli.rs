@@ -221,6 +221,7 @@ impl Context {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.global);
+    relay::pool::choose_tls_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {

@@ -80,6 +80,12 @@ pub(super) struct Dialer {
     pub(super) frame_bytes_max: usize,
 }
 
+/// Makes ring the process's TLS provider: libp2p brings another one, and who does not choose between two panics (remote signers' client).
+pub fn choose_tls_provider() {
+    // An error says that one was chosen before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Makes the TLS configuration: ring, Mozilla's roots. The provider is named, because two providers in one binary leave
 /// rustls without a default.
 pub(super) fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {

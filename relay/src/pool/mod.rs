@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use backoff::Backoff;
 pub(crate) use backoff::exponential;
 pub use config::{Limits, PoolConfig};
+pub use guard::choose_tls_provider;
 pub use guard::{DialPolicy, PublicOnly, Resolver, SystemResolver};
 pub use health::{Link, RelayState};
 pub use incoming::Incoming;
