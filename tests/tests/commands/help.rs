@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::node::cli;
 
-const COMMANDS: [&[&str]; 39] = [
+const COMMANDS: [&[&str]; 46] = [
     &[],
     &["run"],
     &["init"],
@@ -37,6 +37,13 @@ const COMMANDS: [&[&str]; 39] = [
     &["memory", "page", "show"],
     &["memory", "page", "edit"],
     &["memory", "page", "forget"],
+    &["peer"],
+    &["peer", "list"],
+    &["peer", "invite"],
+    &["peer", "join"],
+    &["peer", "admin"],
+    &["peer", "remove"],
+    &["peer", "doctor"],
     &["backup"],
     &["restore"],
     &["config"],
