@@ -7,7 +7,7 @@ mod bm25;
 mod hashing;
 mod judge;
 mod product;
-mod set;
+pub mod set;
 mod text;
 
 use std::path::Path;
