@@ -101,7 +101,7 @@ $(CACHE)/peers/.installed: tests/peers/requirements.txt
 
 # Node and load programs come of one build: another selection of packages would give LanceDB other features, and a second build.
 bench: compiler $(CACHE)/retrieval/set.jsonl $(CACHE)/peers/.installed $(CACHE)/bench/bin/nostr-rs-relay
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked --workspace --bin timmy --bin bench
 	target=$${CARGO_TARGET_DIR:-target}/release; NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$$target/timmy \
 	  RETRIEVAL_SET=$(CACHE)/retrieval/set.jsonl PEERS_PYTHON=$(CACHE)/peers/bin/python $$target/bench $(PARTS)
 	$(if $(PARTS),,TIMMY_KILLS=1000 cargo test --locked --workspace --test crash)

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     report.say(&format!("Measured {date} on {}.", report::machine(dir.path())));
     if ["start", "jobs", "relay"].into_iter().any(wants) {
         let Some(binary) = process::program("TIMMY_BIN") else {
-            eprint("TIMMY_BIN must name the timmy binary: cargo build --release --workspace --bins");
+            eprint("TIMMY_BIN must name the timmy binary: cargo build --release --workspace --bin timmy --bin bench");
             return ExitCode::from(2);
         };
         node(&mut report, &binary, dir.path(), wants);

@@ -110,7 +110,7 @@ fn alone(events: &[Event]) -> (Duration, Duration) {
     }
     let started = Instant::now();
     for changes in documents.into_values() {
-        let changes = changes.into_iter().map(|bytes| Change::from_bytes(bytes).unwrap());
+        let changes: Vec<Change> = changes.into_iter().map(|bytes| Change::from_bytes(bytes).unwrap()).collect();
         AutoCommit::new().apply_changes(changes).unwrap();
     }
     (signatures, started.elapsed())
