@@ -3,7 +3,7 @@
 #   make run      everything needed, then the node
 #   make test     everything needed, then all tests
 #   make check    format, lints, licences, docs
-#   make bench    the figures of spec/benchmarks.md, and a thousand kills
+#   make bench    the figures of spec/benchmarks.md (PARTS="memory quality": some of them), and a thousand kills
 #   make fuzz     what parses bytes from outside, for a minute each (FUZZ_SECONDS); needs a nightly compiler
 #   make install  the release binary into ~/.cargo/bin
 #
@@ -87,11 +87,24 @@ $(CACHE)/bench/bin/nostr-rs-relay:
 	@command -v protoc >/dev/null || { $(call install_packages,protobuf-compiler,protoc builds nostr-rs-relay for the comparison); }
 	cargo install --root $(CACHE)/bench nostr-rs-relay --version $(PEER_VERSION)
 
-bench: compiler $(CACHE)/bench/bin/nostr-rs-relay
-	cargo build --release --locked -p daemon --bin timmy
-	NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$${CARGO_TARGET_DIR:-target}/release/timmy \
-	  cargo run --release --locked -p tests --bin bench
-	TIMMY_KILLS=1000 cargo test --locked -p tests --test crash
+# The questions that recall is measured with: made of Debian's archive (25 MB, kept in the cache). Where it cannot be had the figures
+# say that they are missing.
+$(CACHE)/retrieval/set.jsonl: tests/retrieval/make_set.py tests/retrieval/porter.py
+	@command -v python3 >/dev/null || { $(call install_packages,python3,the retrieval set is made by a Python script); }
+	python3 -B tests/retrieval/make_set.py $(CACHE)/retrieval || echo "no retrieval set: bench goes on without it" >&2
+
+# Vector engines that recall is measured beside. Where they cannot be had the figures say that they are missing.
+$(CACHE)/peers/.installed: tests/peers/requirements.txt
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { $(call install_packages,python3 python3-venv,the vector engines that recall is compared with run on Python); }
+	@{ python3 -m venv $(CACHE)/peers && $(CACHE)/peers/bin/pip install -q --disable-pip-version-check -r tests/peers/requirements.txt \
+	  && cp tests/peers/requirements.txt $@; } || echo "no vector engines to compare with: bench goes on without them" >&2
+
+# Node and load programs come of one build: another selection of packages would give LanceDB other features, and a second build.
+bench: compiler $(CACHE)/retrieval/set.jsonl $(CACHE)/peers/.installed $(CACHE)/bench/bin/nostr-rs-relay
+	cargo build --release --locked --workspace --bin timmy --bin bench
+	target=$${CARGO_TARGET_DIR:-target}/release; NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$$target/timmy \
+	  RETRIEVAL_SET=$(CACHE)/retrieval/set.jsonl PEERS_PYTHON=$(CACHE)/peers/bin/python $$target/bench $(PARTS)
+	$(if $(PARTS),,TIMMY_KILLS=1000 cargo test --locked --workspace --test crash)
 
 # libFuzzer instruments the code, which only a nightly compiler can. What it finds lies in tests/fuzz/artifacts.
 fuzz: compiler

@@ -17,6 +17,7 @@ use super::scan::{Scan, Slot};
 use super::stats::Work;
 use super::{Hit, Mode};
 use crate::embed::beginning;
+use crate::recall::cover::{self, coverage};
 use crate::recall::fold::{self, Group};
 use crate::recall::fuse::{self, Candidate, Scored};
 use crate::recall::{MAX_LIMIT, Place, Query, Reasons, Sight, weigh};
@@ -29,6 +30,8 @@ const LEAST_SHARE: f32 = 0.001;
 const QUESTION_BYTES: usize = 8 * 1024;
 /// Different words of a question that the full text is searched for. Each costs a posting list.
 const QUESTION_WORDS: usize = 48;
+/// The best so many hits of the full text are read, to see how much of the question they say.
+const COVERING: usize = 5;
 /// Bytes of one word. Scripts without spaces write a sentence as one.
 const WORD_BYTES: usize = 1_024;
 
@@ -73,8 +76,13 @@ impl Shared {
         let each_leg = EACH_LEG.max(query.limit);
         let by_text = async {
             match mode {
-                Mode::Hybrid | Mode::Text => self.by_text(generation, &query.text, &filter, each_leg).await,
-                Mode::Vector => Vec::new(),
+                Mode::Hybrid => {
+                    let found = self.by_text(generation, &query.text, &filter, each_leg).await;
+                    let share = self.covered(&query.text, &found).await;
+                    (found, share)
+                }
+                Mode::Text => (self.by_text(generation, &query.text, &filter, each_leg).await, None),
+                Mode::Vector => (Vec::new(), None),
             }
         };
         let by_vector = async {
@@ -83,10 +91,11 @@ impl Shared {
                 Mode::Text => Ok((None, Vec::new())),
             }
         };
-        let (text, dense) = tokio::join!(by_text, by_vector);
+        let ((text, share), dense) = tokio::join!(by_text, by_vector);
         let (question, dense) = dense?;
         // A leg that is off must not speak through the other's hits.
-        let legs = Legs { text, dense, question: question.filter(|_| mode != Mode::Text), filter };
+        let question = question.filter(|_| mode != Mode::Text);
+        let legs = Legs { text, trust: fuse::trust(share), dense, question, filter };
         let limit = query.limit;
         if mode == Mode::Hybrid {
             return on_a_thread(generation, move |scan| legs.hits(scan, limit, now, fuse::place)).await;
@@ -150,6 +159,20 @@ impl Shared {
         }
     }
 
+    /// The share of the question that the best hits of the full text say; none when there is none or they cannot be read.
+    async fn covered(&self, question: &str, found: &[(EntryId, f32)]) -> Option<f32> {
+        let best: Vec<EntryId> = found.iter().take(COVERING).map(|(id, _)| *id).collect();
+        if best.is_empty() {
+            return None;
+        }
+        let (source, asked) = (self.source.clone(), words(question));
+        let read = move || {
+            let entries = source.entries(&best).ok()?;
+            coverage(&asked, entries.iter().map(|entry| entry.text.as_str()))
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten()
+    }
+
     async fn by_vector(
         &self,
         generation: &Arc<Generation>,
@@ -177,6 +200,7 @@ impl Shared {
 /// What both legs have found.
 struct Legs {
     text: Vec<(EntryId, f32)>,
+    trust: f32,
     dense: Vec<(Slot, f32)>,
     question: Option<Question>,
     filter: Filter,
@@ -204,36 +228,38 @@ impl Legs {
             .filter(|(slot, _)| scan.allows(*slot, &self.filter) && seen.insert(*slot))
             .map(|(key, bm25)| Candidate { key, bm25, cosine: cosine(key), weight: weight(key) })
             .collect();
-        let scored = fuse::fuse(&candidates);
+        let scored = fuse::fuse(&candidates, self.trust);
         let groups = fold::fold(&scored, |s| scan.text_key(s.key), |a, b| scan.likeness(a.key, b.key));
         let best: Vec<Scored> = groups.iter().map(|group| group.best).collect();
-        let hit = |(scored, place): (Scored, Place)| hit(scan, &scored, place, &groups, now);
+        let hit = |(scored, place): (Scored, Place)| self.hit(scan, &scored, place, &groups, now);
         place(&best, limit).into_iter().map(hit).collect()
+    }
+
+    fn hit(&self, scan: &Scan, scored: &Scored, place: Place, groups: &[Group<Scored>], now: u64) -> Hit {
+        let hot = scan.hot(scored.key);
+        let group = groups.iter().find(|group| group.best.key == scored.key);
+        let folded = group.map(|group| group.folded.iter().map(|folded| scan.id(folded.key)).collect());
+        Hit {
+            id: scan.id(scored.key),
+            score: scored.score,
+            reasons: Reasons {
+                text: scored.text,
+                trust: scored.text.map(|_| self.trust),
+                cosine: scored.cosine,
+                nearness: scored.nearness,
+                fused: scored.fused,
+                recency: weigh::recency(hot.kind, hot.created_at, now),
+                importance: weigh::importance(hot.importance),
+                place,
+                folded: folded.unwrap_or_default(),
+            },
+        }
     }
 }
 
 fn best_scores(scored: &[Scored], limit: usize) -> Vec<(Scored, Place)> {
     let place = |scored: &Scored| (*scored, if scored.text.is_some() { Place::Fused } else { Place::Dense });
     scored.iter().take(limit).map(place).collect()
-}
-
-fn hit(scan: &Scan, scored: &Scored, place: Place, groups: &[Group<Scored>], now: u64) -> Hit {
-    let hot = scan.hot(scored.key);
-    let group = groups.iter().find(|group| group.best.key == scored.key);
-    let folded = group.map(|group| group.folded.iter().map(|folded| scan.id(folded.key)).collect());
-    Hit {
-        id: scan.id(scored.key),
-        score: scored.score,
-        reasons: Reasons {
-            text: scored.text,
-            cosine: scored.cosine,
-            fused: scored.fused,
-            recency: weigh::recency(hot.kind, hot.created_at, now),
-            importance: weigh::importance(hot.importance),
-            place,
-            folded: folded.unwrap_or_default(),
-        },
-    }
 }
 
 /// What comes to mind unasked.
@@ -249,7 +275,9 @@ fn newest(scan: &Scan, filter: &Filter, limit: usize, now: u64) -> Vec<Hit> {
             score,
             reasons: Reasons {
                 text: None,
+                trust: None,
                 cosine: None,
+                nearness: None,
                 fused: score,
                 recency: weigh::recency(hot.kind, hot.created_at, now),
                 importance: weigh::importance(hot.importance),
@@ -279,14 +307,9 @@ fn clean(text: &str) -> String {
 /// The different words of a question, as many as are looked for. There is no syntax: quotes, stars and braces are signs.
 fn words(text: &str) -> String {
     let mut seen = BTreeSet::new();
-    let words = text.split(|c: char| !c.is_alphanumeric() && !is_inner(c)).filter(|word| !word.is_empty());
-    let words = words.map(|word| beginning(word, WORD_BYTES)).filter(|word| seen.insert(word.to_lowercase()));
+    let words = cover::words(text).map(|word| beginning(word, WORD_BYTES));
+    let words = words.filter(|word| seen.insert(word.to_lowercase()));
     words.take(QUESTION_WORDS).collect::<Vec<_>>().join(" ")
-}
-
-/// Marks that belong to a letter, in scripts that write vowels as such.
-fn is_inner(c: char) -> bool {
-    !c.is_ascii() && !c.is_whitespace() && !c.is_control()
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! | module | what it decides |
 //! |---|---|
 //! | `query` | the question, who may see what, the answer |
+//! | `cover` | how much of a question a text says |
 //! | `fuse` | full text and vectors as one score; who gets a place |
 //! | `weigh` | age and importance |
 //! | `fold` | near duplicates |
 
+pub(crate) mod cover;
 pub(crate) mod fold;
 pub(crate) mod fuse;
 mod query;

@@ -99,9 +99,14 @@ pub enum Place {
 pub struct Reasons {
     /// Full text: BM25 over the best one's, 0 to 1; none when no word was found.
     pub text: Option<f32>,
+    /// What the full text counts for with this question, 0.4 to 1.5: by how much of it the best texts say. None when no word of
+    /// this entry was found.
+    pub trust: Option<f32>,
     /// Vectors: cosine, -1 to 1; none when it or the question has no vector.
     pub cosine: Option<f32>,
-    /// Both together, before the weights.
+    /// The cosine over the span of all that was found, 0 to 1.
+    pub nearness: Option<f32>,
+    /// Both together, before the weights: trust · text² + nearness.
     pub fused: f32,
     /// The weight of its age, 0 to 1.
     pub recency: f32,

@@ -8,7 +8,7 @@ const EPISODIC_HALF_LIFE_S: f32 = 30.0 * DAY_S;
 const SEMANTIC_HALF_LIFE_S: f32 = 730.0 * DAY_S;
 /// Without a question, everything ages alike: what matters is what is on somebody's mind.
 const NEWEST_HALF_LIFE_S: f32 = 30.0 * DAY_S;
-/// The least weight of age. The fused score of a perfect hit is 2, so however old it is it keeps 1.2, more than anything of this
+/// The least weight of age. The fused score of a perfect hit is 2.5, so however old it is it keeps 1.5, more than anything of this
 /// minute that has only half of its words and meaning.
 const OLDEST: f32 = 0.6;
 /// The weights of the least and of the greatest importance; 0.5, of which nobody said anything, weighs 1.
@@ -65,8 +65,9 @@ mod tests {
 
     #[test]
     fn an_old_exact_hit_beats_a_fresh_half_one() {
-        let old = 2.0 * recency(EntryKind::Episodic, 0, NOW);
-        let fresh = 1.0 * recency(EntryKind::Episodic, NOW, NOW);
+        let perfect = |text: f32, nearness: f32| text * text * crate::recall::fuse::TRUST.1 + nearness;
+        let old = perfect(1.0, 1.0) * recency(EntryKind::Episodic, 0, NOW);
+        let fresh = perfect(0.5, 0.5) * recency(EntryKind::Episodic, NOW, NOW);
         assert!(old > fresh);
     }
 

@@ -8,7 +8,6 @@ mod double;
 mod hostile;
 mod link;
 mod machine;
-mod measure;
 mod simulation;
 mod wire;
 mod world;

@@ -71,7 +71,8 @@ pub fn verified_per_s(events: &[Event]) -> f64 {
     events.len() as f64 / seconds
 }
 
-fn on_two_threads<T: Send>(count: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Makes `count` things on two threads, in their order.
+pub fn on_two_threads<T: Send>(count: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let make = &make;
     std::thread::scope(|scope| {
         let second = scope.spawn(move || (count / 2..count).map(make).collect::<Vec<T>>());

@@ -95,12 +95,7 @@ impl Process {
 
     /// What the kernel counts.
     pub fn memory(&self) -> Memory {
-        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
-        let megabytes = |name: &str| {
-            let line = rollup.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0 / 1e6
-        };
-        Memory { rss: megabytes("Rss:"), pss: megabytes("Pss:"), anonymous: megabytes("Anonymous:") }
+        memory_of(&self.child.id().to_string())
     }
 
     /// User and system time used so far.
@@ -133,7 +128,17 @@ impl Drop for Process {
     }
 }
 
-/// The program named by an environment variable.
+/// The memory of a process, by its pid or `self`.
+pub fn memory_of(pid: &str) -> Memory {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let megabytes = |name: &str| {
+        let line = rollup.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0 / 1e6
+    };
+    Memory { rss: megabytes("Rss:"), pss: megabytes("Pss:"), anonymous: megabytes("Anonymous:") }
+}
+
+/// The file named by an environment variable.
 pub fn program(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file())
 }
