@@ -24,6 +24,6 @@ pub mod reputation;
 pub mod tasks;
 
 pub use driver::{
-    Federation, FederationError, FederationOptions, Host, HostError, Invitation, Known, Linked, Peer, PeerState, Post,
-    Shelf, Via, View, Write,
+    BootClock, Federation, FederationError, FederationOptions, Host, HostError, Invitation, Known, Linked, Peer,
+    PeerState, Post, Shelf, TaskEnd, Via, View, Write,
 };

@@ -16,6 +16,7 @@ use super::hello::{self, Side, Then};
 use super::host::{Host, HostError, Shelf, Write};
 use super::joining::Joining;
 use super::view::View;
+use super::works::Works;
 use super::{Command, FederationError, FederationOptions};
 use crate::discovery::{Candidates, Discovery, DiscoveryEvent, DiscoveryOptions, Interfaces};
 use crate::handshake::Me;
@@ -57,6 +58,10 @@ pub(super) enum Back {
     Answered(PeerId, crate::invitation::Frame),
     /// A stream for the memory is open.
     Linked(PeerId, PeerStream),
+    /// What the node knows about itself and a task.
+    Figures(PublicKey, nips::task::Attempt, Option<crate::auction::Figures>),
+    /// The passport signed a label, or did not; true when it goes to relays.
+    Labelled(nostr::EventId, Result<Event, HostError>, bool),
 }
 
 /// A passport's card, and where its node was met.
@@ -112,6 +117,12 @@ pub(super) struct Core {
     pub keys_due_ms: Option<u64>,
     /// When this node says where it is, likewise.
     pub presence_due_ms: u64,
+    /// How often it was said.
+    pub sayings: u64,
+    /// When members were last heard over a relay, Unix seconds.
+    pub heard_by_relay: BTreeMap<PublicKey, u64>,
+    pub works: Works,
+    pub settings: crate::tasks::Settings,
     ticks: u64,
     inputs: Option<Inputs>,
 }
@@ -127,6 +138,14 @@ struct Inputs {
 async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     match channel {
         Some(channel) => channel.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits so long; for ever when nothing is to come.
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
     }
 }
@@ -156,6 +175,7 @@ impl Core {
             addresses: vec![],
             relays: options.relays,
         };
+        let works = Works::new(options.install.clone(), options.passport, options.tasks);
         let mut core = Self {
             me,
             install: options.install,
@@ -189,6 +209,10 @@ impl Core {
             began: Instant::now(),
             keys_due_ms: None,
             presence_due_ms: 0,
+            sayings: 0,
+            heard_by_relay: BTreeMap::new(),
+            works,
+            settings: options.tasks,
             ticks: 0,
             inputs: Some(Inputs { net: net_events, live: live_events, found: None, back: back_events }),
         };
@@ -269,6 +293,7 @@ impl Core {
         );
         let items = self.host.load(Shelf::Outbox).await?;
         self.outbox = Outbox::restore(items.iter().filter_map(|(_, bytes)| serde_json::from_slice(bytes).ok()));
+        self.load_tasks().await?;
         self.see().await;
         Ok(())
     }
@@ -278,9 +303,12 @@ impl Core {
         self.redial().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.tasks_tick().await;
         loop {
+            let wake = self.works.wait();
             tokio::select! {
                 () = cancel.cancelled() => return,
+                () = until(wake) => self.tasks_tick().await,
                 Some(command) = asked.recv() => self.command(command).await,
                 Some(event) = inputs.net.recv() => self.on_net(event).await,
                 Some(event) = next(&mut inputs.live) => self.on_live(event).await,
@@ -304,9 +332,18 @@ impl Core {
                 self.outbox_input(crate::letters::Input::Letter { to, id, is_taken }).await;
             }
             Command::Card => match self.host.card().await {
-                Ok(card) => self.me.card = card,
+                Ok(card) => {
+                    self.me.card = card;
+                    self.plan_presence();
+                }
                 Err(error) => tracing::warn!(%error, "the peer card could not be signed anew"),
             },
+            Command::Submit(submission, reply) => {
+                self.submit(*submission).await;
+                let _ = reply.send(());
+            }
+            Command::Task(input) => self.task_input(*input).await,
+            Command::Transcript(task, reply) => drop(reply.send(self.transcript(task).await)),
         }
     }
 
@@ -446,8 +483,11 @@ impl Core {
         {
             met.last_seen = now;
         }
-        if let Some(passport) = self.by_peer(&peer).map(|met| met.card.passport) {
+        if let Some((passport, install)) = self.by_peer(&peer).map(|met| (met.card.passport, met.card.install)) {
             self.reach(passport).await;
+            if matches!(event, LivenessEvent::Dead(_)) {
+                self.task_peer_dead(install).await;
+            }
         }
     }
 
@@ -497,6 +537,8 @@ impl Core {
             Back::Asked(peer, event, answer) => self.on_asked(peer, &event, answer).await,
             Back::Answered(peer, frame) => self.on_answered(peer, frame).await,
             Back::Linked(peer, stream) => self.link(peer, stream),
+            Back::Figures(requester, attempt, figures) => self.on_figures(requester, attempt, figures).await,
+            Back::Labelled(id, signed, public) => self.on_labelled(id, signed, public).await,
         }
     }
 
@@ -509,6 +551,7 @@ impl Core {
             self.greet(peer);
         }
         self.dial_candidates().await;
+        self.tasks_tick().await;
         self.joining_tick().await;
         self.make_keys_when_due().await;
         self.say_presence_when_due().await;

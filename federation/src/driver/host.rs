@@ -2,11 +2,15 @@
 
 use async_trait::async_trait;
 use nips::PeerCard;
+use nips::task::TaskId;
 use nostr::{Event, PublicKey, UnsignedEvent};
 use zeroize::Zeroizing;
 
+use crate::auction::{Ask, Figures};
+use crate::lease::Stop;
 use crate::membership::Standing;
 use crate::net::PeerStream;
+use crate::tasks::{Done, Execution, Lapse, Notice, WorkId};
 
 /// Why the node could not do something. In words, for the log and for people.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +32,10 @@ pub enum Shelf {
     Invitations,
     /// Envelopes that wait for a peer.
     Outbox,
+    /// Records of tasks, by number.
+    Tasks,
+    /// Labels of tasks, by id.
+    Labels,
 }
 
 impl Shelf {
@@ -40,6 +48,8 @@ impl Shelf {
             Self::Cards => "cards",
             Self::Invitations => "invitations",
             Self::Outbox => "outbox",
+            Self::Tasks => "tasks",
+            Self::Labels => "labels",
         }
     }
 
@@ -85,6 +95,15 @@ pub struct Linked {
     pub stream: PeerStream,
 }
 
+/// How a task of this node ended. Comes again after a restart until [`super::Federation::settled`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// There is a result.
+    Done(Box<Done>),
+    /// There is none.
+    Lapsed(TaskId, Lapse),
+}
+
 /// The node around the federation.
 #[async_trait]
 pub trait Host: Send + Sync + 'static {
@@ -126,4 +145,25 @@ pub trait Host: Send + Sync + 'static {
 
     /// Another install speaks for this passport.
     fn twin(&self, card: &PeerCard);
+
+    /// What this node knows about itself and such work; none when it cannot or may not do it.
+    async fn figures(&self, ask: Ask) -> Option<Figures>;
+
+    /// Lets a worker begin; it ends with [`super::Federation::worked`].
+    fn execute(&self, execution: Execution);
+
+    /// A worker has until this boottime, ms.
+    fn extend(&self, work: WorkId, fence_ms: u64);
+
+    /// A worker is to stop at once.
+    fn stop(&self, work: WorkId, why: Stop);
+
+    /// A task of this node is over.
+    fn ended(&self, ended: TaskEnd);
+
+    /// Sends a label to the node's relays.
+    fn publish(&self, label: Event);
+
+    /// Something that people may want to know.
+    fn notice(&self, notice: Notice);
 }

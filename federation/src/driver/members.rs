@@ -22,6 +22,9 @@ use crate::net::{Multiaddr, PeerId};
 /// How long entries and keys wait for a member that is away, seconds.
 const NEWS_LIFE_S: u64 = 14 * 24 * 3600;
 
+/// Who said something over a relay so lately is alive, seconds: two sayings of where it is, and a minute.
+const HEARD_S: u64 = 660;
+
 /// A random source of the line that the Nostr crates take.
 pub(super) type Rng = nostr::secp256k1::rand::rngs::OsRng;
 
@@ -66,6 +69,7 @@ impl Core {
             (met.card.peer_id, met.card.install, known)
         });
         let changed = self.view.set(all);
+        self.see_alive();
         self.view.set_inviting(self.inviter.is_answering(self.now_s()));
         for peer in changed {
             self.net.reconsider(peer).await;
@@ -349,11 +353,42 @@ impl Core {
     /// How a member is reached has perhaps changed.
     pub async fn reach(&mut self, passport: PublicKey) {
         let Some(met) = self.cards.get(&passport) else { return };
-        let reach = Reach {
-            lan: self.meshed.contains(&met.card.peer_id) && !self.is_dead(&met.card.peer_id),
-            relay: !met.relays.is_empty(),
-        };
+        let reach = Reach { lan: self.is_here(&met.card.peer_id), relay: !met.relays.is_empty() };
         self.outbox_input(Letters::Reach { peer: passport, reach }).await;
+        self.see_alive();
+    }
+
+    /// Tells who is alive and what they can do.
+    pub fn see_alive(&self) {
+        let alive = self.cards.values().filter(|met| {
+            met.card.passport != self.me.passport
+                && self.standing(&met.card.passport).is_member()
+                && (self.is_here(&met.card.peer_id) || self.was_heard(&met.card.passport))
+        });
+        self.view.set_alive(alive.map(|met| (met.card.passport, Self::abilities(&met.card.abilities))).collect());
+    }
+
+    /// True for a member with a living connection.
+    fn is_here(&self, peer: &PeerId) -> bool {
+        self.meshed.contains(peer) && !self.is_dead(peer)
+    }
+
+    /// True for a member that said something over a relay lately.
+    fn was_heard(&self, passport: &PublicKey) -> bool {
+        self.heard_by_relay.get(passport).is_some_and(|at| at + HEARD_S > self.now_s())
+    }
+
+    /// Members that are alive, and reached by relay only.
+    pub fn by_relay_only(&self) -> Vec<PublicKey> {
+        let far = self.cards.values().filter(|met| {
+            let passport = &met.card.passport;
+            *passport != self.me.passport
+                && self.standing(passport).is_member()
+                && !met.relays.is_empty()
+                && !self.is_here(&met.card.peer_id)
+                && self.was_heard(passport)
+        });
+        far.map(|met| met.card.passport).collect()
     }
 
     fn is_dead(&self, peer: &PeerId) -> bool {
@@ -367,16 +402,18 @@ impl Core {
             .map(|member| {
                 let met = self.cards.get(&member.npub);
                 let peer_id = met.map(|met| met.card.peer_id);
-                let is_here = peer_id.is_some_and(|peer| self.meshed.contains(&peer) && !self.is_dead(&peer));
+                let is_here = peer_id.is_some_and(|peer| self.is_here(&peer));
+                let is_far = !is_here && self.was_heard(&member.npub);
                 Peer {
                     passport: Some(member.npub),
                     install: met.map(|met| met.card.install),
                     peer_id,
                     standing: member.standing,
-                    state: if is_here { PeerState::Member } else { PeerState::Lost },
+                    state: if is_here || is_far { PeerState::Member } else { PeerState::Lost },
                     via: if is_here || met.is_none_or(|met| met.relays.is_empty()) { Via::Lan } else { Via::Relay },
                     last_seen: if is_here { self.now_s() } else { met.map_or(0, |met| met.last_seen) },
                     abilities: met.map(|met| met.card.abilities.clone()).unwrap_or_default(),
+                    reputation: self.works.reputation().record(&member.npub),
                 }
             })
             .collect();
@@ -390,6 +427,7 @@ impl Core {
                 via: Via::Lan,
                 last_seen: stranger.last_seen,
                 abilities: vec![],
+                reputation: None,
             }
         }));
         all

@@ -11,6 +11,7 @@
 //! What must survive is kept ([`Host::keep`]) before anything acts on it. A crash between the two is made good by the next handshake: entries,
 //! keys and cards are sets that peers hand on to each other.
 
+mod clock;
 mod core;
 mod hello;
 mod host;
@@ -20,15 +21,18 @@ mod peers;
 mod post;
 mod presence;
 mod view;
+mod works;
 
 use std::sync::Arc;
 
+use nips::task::TaskId;
 use nostr::{Event, Keys, PublicKey};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use host::{Host, HostError, Linked, Post, Shelf, Write};
+pub use clock::BootClock;
+pub use host::{Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
 pub use peers::{Peer, PeerState, Via};
 pub use view::{Known, View};
 
@@ -37,6 +41,7 @@ use crate::invitation::{Ended, JoinError};
 use crate::keyring::KeyringError;
 use crate::membership::{Refused, Standing};
 use crate::net::{Keypair, Multiaddr, NetError};
+use crate::tasks::{Input as Task, Settings, Submission, WorkId};
 
 /// Commands that wait: each comes of a person, or of the memory's own changes.
 const COMMANDS: usize = 256;
@@ -61,6 +66,8 @@ pub struct FederationOptions {
     pub name: String,
     /// Who is who; shared with the memory's directory.
     pub view: Arc<View>,
+    /// How long auctions and leases take.
+    pub tasks: Settings,
 }
 
 /// What the federation cannot do. For people.
@@ -121,6 +128,9 @@ pub(crate) enum Command {
     Letter(Event, String),
     Settled { to: PublicKey, id: nostr::EventId, is_taken: bool },
     Card,
+    Submit(Box<Submission>, oneshot::Sender<()>),
+    Task(Box<Task>),
+    Transcript(TaskId, oneshot::Sender<Vec<Event>>),
 }
 
 /// Speaks with the running federation. Clones speak with the same one.
@@ -202,6 +212,41 @@ impl Federation {
     /// A letter came by a relay: the seal, and what was in it.
     pub async fn letter(&self, seal: Event, plaintext: String) {
         self.tell(Command::Letter(seal, plaintext)).await;
+    }
+
+    /// Has a task done by a member, or by this node for want of one; [`Host::ended`] tells how it went. One that is known already goes on.
+    ///
+    /// # Errors
+    /// [`FederationError::Stopped`]; the task is in the journal otherwise.
+    pub async fn submit(&self, submission: Submission) -> Result<(), FederationError> {
+        self.ask(|reply| Command::Submit(Box::new(submission), reply)).await
+    }
+
+    /// Nobody wants a task of this node any more.
+    pub async fn cancel(&self, task: TaskId) {
+        self.tell(Command::Task(Box::new(Task::Cancel(task)))).await;
+    }
+
+    /// What became of a task is written down elsewhere: it may be forgotten.
+    pub async fn settled(&self, task: TaskId) {
+        self.tell(Command::Task(Box::new(Task::Settled(task)))).await;
+    }
+
+    /// A worker of this node has an output, or gave up with a word for people.
+    pub async fn worked(&self, work: WorkId, output: Result<String, String>) {
+        let input = match output {
+            Ok(output) => Task::Done { work, output },
+            Err(word) => Task::Failed { work, word },
+        };
+        self.tell(Command::Task(Box::new(input))).await;
+    }
+
+    /// The signed events of a task's newest auction; none when this node saw none.
+    ///
+    /// # Errors
+    /// [`FederationError::Stopped`].
+    pub async fn transcript(&self, task: TaskId) -> Result<Vec<Event>, FederationError> {
+        self.ask(|reply| Command::Transcript(task, reply)).await
     }
 
     /// This install has a new peer card.

@@ -44,4 +44,6 @@ pub struct Peer {
     pub last_seen: u64,
     /// What it can do.
     pub abilities: Vec<String>,
+    /// What requesters say about its work; none when nobody said anything.
+    pub reputation: Option<crate::reputation::Record>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nips::federation::{Answer, KIND_ANSWER, KIND_ENTRY, KIND_EPOCH_KEY, KIND_PRESENCE, Message, letter};
 use nips::memory::KIND_MEMORY;
+use nips::task::{KIND_CALL, KIND_RESULT, LABEL_KIND};
 use nostr::{Event, JsonUtil, PublicKey, RelayUrl};
 use zeroize::Zeroizing;
 
@@ -73,16 +74,25 @@ impl Core {
     /// Sends an envelope on a stream of its own; the receipt comes back on it.
     fn send_envelope(&self, to: &PublicKey, envelope: &Event) {
         let Some(peer) = self.cards.get(to).map(|met| met.card.peer_id) else { return };
-        let (net, back, json) = (self.net.clone(), self.back.clone(), envelope.as_json());
+        self.send_frames(peer, vec![envelope.as_json()]);
+    }
+
+    /// Sends envelopes on one stream, each after the receipt of the one before.
+    pub fn send_frames(&self, peer: PeerId, envelopes: Vec<String>) {
+        let (net, back) = (self.net.clone(), self.back.clone());
         self.tracker.spawn(async move {
             let sent = async {
                 let stream = net.open(peer, Protocol::ENVELOPE).await.ok()?;
                 let mut frames = Frames::new(stream, MAX_ENVELOPE, FRAME);
-                frames.send(json.as_bytes()).await.ok()?;
-                receipt_ids(&frames.next().await.ok()??)
+                for json in envelopes {
+                    frames.send(json.as_bytes()).await.ok()?;
+                    let ids = receipt_ids(&frames.next().await.ok()??)?;
+                    back.send(Back::Receipt(peer, ids)).await.ok()?;
+                }
+                Some(())
             };
-            if let Some(ids) = sent.await {
-                let _ = back.send(Back::Receipt(peer, ids)).await;
+            if sent.await.is_none() {
+                tracing::debug!(%peer, "an envelope was not received");
             }
         });
     }
@@ -192,8 +202,14 @@ impl Core {
         if event.kind.as_u16() == KIND_ANSWER {
             return self.answer_by_letter(from, &event).await;
         }
-        if self.standing(&from).is_member() && self.inbox.take(&event, now).is_ok() {
-            self.dispatch(event).await;
+        if self.standing(&from).is_member() {
+            let is_news = self.heard_by_relay.insert(from, now).is_none_or(|at| at + 60 < now);
+            if is_news {
+                self.see_alive();
+            }
+            if self.inbox.take(&event, now).is_ok() {
+                self.dispatch(event).await;
+            }
         }
     }
 
@@ -224,6 +240,8 @@ impl Core {
             }
             KIND_EPOCH_KEY => Box::pin(self.take_keys(std::slice::from_ref(&event))).await,
             KIND_PRESENCE => Box::pin(self.hear_presence(&event)).await,
+            KIND_CALL..=KIND_RESULT => Box::pin(self.hear_task(event)).await,
+            LABEL_KIND => Box::pin(self.hear_label(event)).await,
             kind => tracing::debug!(kind, "an envelope of a kind that nobody here takes"),
         }
     }

@@ -1,14 +1,21 @@
 //! Where members are: said by each, heard by all. mDNS ends at the router, and at the first machine without multicast.
 
 use nips::federation::{KIND_PRESENCE, Presence};
-use nostr::Event;
+use nostr::{Event, PublicKey};
 
 use super::core::{Core, Met, TASKS};
 use crate::keyring::Circle;
+use crate::letters::{Item, Urgency};
 use crate::net::Multiaddr;
 
 /// How often it is said again when nothing changes, ms: a newcomer hears it when it comes, by those who see it come.
 const AGAIN_MS: u64 = 300_000;
+/// How long such a word is worth anything in a letter, seconds: two of them.
+const LETTER_LIFE_S: u64 = 600;
+/// Who was silent for so long is told seldom, seconds.
+const LONG_S: u64 = 24 * 3600;
+/// One saying in so many.
+const SELDOM: u64 = 12;
 /// The pause between two sayings, ms: ten members that come at once are one reason.
 const PAUSE_MS: u64 = 500;
 
@@ -21,7 +28,7 @@ impl Core {
 
     pub async fn say_presence_when_due(&mut self) {
         let now = self.now_ms();
-        if now < self.presence_due_ms || self.log.is_none() || self.meshed.is_empty() {
+        if now < self.presence_due_ms || self.log.is_none() {
             return;
         }
         self.presence_due_ms = now + AGAIN_MS;
@@ -29,10 +36,32 @@ impl Core {
             card: Box::new(self.me.card.clone()),
             addresses: self.me.addresses.clone(),
             relays: self.me.relays.clone(),
+            labels: Some(self.works.labels_digest()),
         };
-        if let Ok(event) = presence.to_event().sign_with_keys(&self.install) {
+        let Ok(event) = presence.to_event().sign_with_keys(&self.install) else { return };
+        if !self.meshed.is_empty() {
             self.publish(TASKS, Circle::Everybody, &event).await;
         }
+        self.sayings += 1;
+        for to in self.away() {
+            let expires_at = self.now_s() + LETTER_LIFE_S;
+            self.post(Item { to, envelope: event.clone(), urgency: Urgency::Usual, expires_at }).await;
+        }
+    }
+
+    /// Members that have no connection and are told by letter where this node is. One that was silent for long is told less often.
+    fn away(&self) -> Vec<PublicKey> {
+        let now = self.now_s();
+        let is_told = |met: &&Met| {
+            let passport = &met.card.passport;
+            let heard = self.heard_by_relay.get(passport).copied().unwrap_or_default().max(met.last_seen);
+            *passport != self.me.passport
+                && !self.meshed.contains(&met.card.peer_id)
+                && !met.relays.is_empty()
+                && self.standing(passport).is_member()
+                && (heard + LONG_S > now || self.sayings.is_multiple_of(SELDOM))
+        };
+        self.cards.values().filter(is_told).map(|met| met.card.passport).collect()
     }
 
     /// A member says where it is.
@@ -47,6 +76,7 @@ impl Core {
         if known.is_some_and(|met| met.card.revokes(&card) || met.card.sequence > card.sequence) {
             return;
         }
+        let (presence_labels, passport) = (presence.labels, card.passport);
         let addresses: Vec<Multiaddr> = presence.addresses.iter().filter_map(|a| a.parse().ok()).collect();
         let is_news = known.is_none_or(|met| met.card != card || met.addresses != addresses);
         let peer = card.peer_id;
@@ -57,6 +87,9 @@ impl Core {
         }
         if !self.connected.contains(&peer) {
             let _ = self.net.dial(Some(peer), addresses).await;
+        }
+        if presence_labels.is_some_and(|labels| labels != self.works.labels_digest()) && self.meshed.contains(&peer) {
+            self.share_labels(passport).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who is who, for those who must know at once: the network's gate and the memory's directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use nostr::PublicKey;
@@ -21,6 +21,7 @@ pub struct Known {
 struct Inner {
     peers: BTreeMap<PeerId, Standing>,
     installs: BTreeMap<PublicKey, Known>,
+    alive: BTreeMap<PublicKey, BTreeSet<u16>>,
     is_inviting: bool,
 }
 
@@ -38,6 +39,20 @@ impl View {
         self.read().installs.get(install).copied()
     }
 
+    /// The passports of living members that can do jobs of this kind; this node is not among them.
+    pub fn able(&self, kind: u16) -> BTreeSet<PublicKey> {
+        self.read().alive.iter().filter(|(_, kinds)| kinds.contains(&kind)).map(|(passport, _)| *passport).collect()
+    }
+
+    /// The kinds of jobs that some living member can do.
+    pub fn abilities(&self) -> BTreeSet<u16> {
+        self.read().alive.values().flatten().copied().collect()
+    }
+
+    pub(super) fn set_alive(&self, alive: BTreeMap<PublicKey, BTreeSet<u16>>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).alive = alive;
+    }
+
     /// Puts new answers in the place of the old; the peers whose answer changed.
     pub(super) fn set(&self, all: impl Iterator<Item = (PeerId, PublicKey, Known)>) -> Vec<PeerId> {
         let (mut peers, mut installs) = (BTreeMap::new(), BTreeMap::new());
@@ -49,7 +64,7 @@ impl View {
         }
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let of = |map: &BTreeMap<PeerId, Standing>, peer: &PeerId| map.get(peer).copied();
-        let all: std::collections::BTreeSet<PeerId> = peers.keys().chain(inner.peers.keys()).copied().collect();
+        let all: BTreeSet<PeerId> = peers.keys().chain(inner.peers.keys()).copied().collect();
         let changed = all.into_iter().filter(|peer| of(&peers, peer) != of(&inner.peers, peer)).collect();
         (inner.peers, inner.installs) = (peers, installs);
         changed

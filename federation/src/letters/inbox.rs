@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use nips::federation::{KIND_ENTRY, KIND_EPOCH_KEY, is_envelope};
 use nips::memory::KIND_MEMORY;
+use nips::task::LABEL_KIND;
 use nostr::{Event, EventId};
 
 use super::{MAX_AGE_S, MAX_AHEAD_S, MAX_REMEMBERED, REMEMBER_S};
@@ -49,8 +50,8 @@ impl Inbox {
             return Err(Dropped::Known);
         }
         let at = event.created_at.as_secs();
-        // Memory changes, entries and keys are sets: they may be as old as they like, and coming twice changes nothing.
-        let is_of_a_set = [KIND_MEMORY, KIND_ENTRY, KIND_EPOCH_KEY].contains(&kind);
+        // Memory changes, entries, keys and labels are sets: they may be as old as they like, and coming twice changes nothing.
+        let is_of_a_set = [KIND_MEMORY, KIND_ENTRY, KIND_EPOCH_KEY, LABEL_KIND].contains(&kind);
         let is_old = at.saturating_add(MAX_AGE_S) < now && !is_of_a_set;
         if is_old || at > now.saturating_add(MAX_AHEAD_S) {
             return Err(Dropped::Date);

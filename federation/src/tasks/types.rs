@@ -106,6 +106,9 @@ pub struct Submission {
     pub input: String,
     /// True when guests may do it.
     pub guests: bool,
+    /// The one passport that is to do it; any member that can when there is none.
+    #[serde(default)]
+    pub only: Option<PublicKey>,
     /// How bidders are reached.
     pub reach: Reach,
     /// True when this node does it itself if nobody else will.

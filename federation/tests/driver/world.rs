@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use federation::auction::{Ask, Figures};
+use federation::lease::Stop;
 use federation::net::Keypair;
-use federation::{Federation, FederationOptions, Host, HostError, Linked, Post, Shelf, View, Write};
-use nips::PeerCard;
+use federation::tasks::{Execution, Notice, WorkId};
+use federation::{Federation, FederationOptions, Host, HostError, Linked, Post, Shelf, TaskEnd, View, Write};
+use nips::{Msat, PeerCard};
 use nostr::{Event, Keys, PublicKey, Timestamp, UnsignedEvent};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +31,13 @@ pub struct House {
     pub linked: Mutex<Vec<Linked>>,
     pub heard: Mutex<Vec<Event>>,
     pub twins: Mutex<Vec<PeerCard>>,
+    /// What its workers were given, and its own tasks that are over.
+    pub executions: Mutex<Vec<Execution>>,
+    pub ended: Mutex<Vec<TaskEnd>>,
+    pub published: Mutex<Vec<Event>>,
+    pub notices: Mutex<Vec<Notice>>,
+    /// What it knows about itself; none: it does not bid.
+    pub figures: Mutex<Option<Figures>>,
 }
 
 #[async_trait]
@@ -93,6 +103,30 @@ impl Host for House {
     fn twin(&self, card: &PeerCard) {
         self.twins.lock().unwrap().push(card.clone());
     }
+
+    async fn figures(&self, _ask: Ask) -> Option<Figures> {
+        *self.figures.lock().unwrap()
+    }
+
+    fn execute(&self, execution: Execution) {
+        self.executions.lock().unwrap().push(execution);
+    }
+
+    fn extend(&self, _work: WorkId, _fence_ms: u64) {}
+
+    fn stop(&self, _work: WorkId, _why: Stop) {}
+
+    fn ended(&self, ended: TaskEnd) {
+        self.ended.lock().unwrap().push(ended);
+    }
+
+    fn publish(&self, label: Event) {
+        self.published.lock().unwrap().push(label);
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.notices.lock().unwrap().push(notice);
+    }
 }
 
 pub struct Node {
@@ -113,6 +147,11 @@ impl House {
             linked: Mutex::default(),
             heard: Mutex::default(),
             twins: Mutex::default(),
+            executions: Mutex::default(),
+            ended: Mutex::default(),
+            published: Mutex::default(),
+            notices: Mutex::default(),
+            figures: Mutex::new(Some(Figures { queued: 0, slots: 1, typical_ms: 100, cost: Msat(0) })),
         })
     }
 }
@@ -134,6 +173,7 @@ impl Node {
             relays: vec![],
             name: "test".to_owned(),
             view: Arc::new(View::default()),
+            tasks: federation::tasks::Settings::default(),
         };
         let host = Arc::clone(&house) as Arc<dyn Host>;
         let federation = Federation::start(options, host, &tracker, cancel.clone()).await.unwrap();

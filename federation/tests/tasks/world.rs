@@ -537,6 +537,7 @@ impl World {
             input: format!("work {}", self.rng.random_range(0..1_000_000)),
             guests: false,
             reach: federation::tasks::Reach::Lan,
+            only: None,
             may_self: self.rng.random_bool(0.3),
             expires_at: None,
             publish: true,

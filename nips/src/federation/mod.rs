@@ -113,9 +113,9 @@ pub fn verified(event: &Event) -> Result<Message, EnvelopeError> {
     Ok(message)
 }
 
-/// True for the kinds that travel in envelopes and are never published bare.
+/// True for the kinds that travel in envelopes. All of them but the label of a task are never published bare.
 pub fn is_envelope(kind: u16) -> bool {
-    (FIRST_KIND..=LAST_KIND).contains(&kind)
+    (FIRST_KIND..=LAST_KIND).contains(&kind) || kind == crate::task::LABEL_KIND
 }
 
 /// The values of all tags called `name`.

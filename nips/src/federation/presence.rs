@@ -22,6 +22,8 @@ pub struct Presence {
     pub addresses: Vec<String>,
     /// Where it reads.
     pub relays: Vec<RelayUrl>,
+    /// SHA-256 of the ids of all labels that it knows, in ascending order: who knows others hands them on.
+    pub labels: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +33,8 @@ struct Content {
     addresses: Vec<String>,
     #[serde(default)]
     relays: Vec<RelayUrl>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<String>,
 }
 
 impl Presence {
@@ -40,6 +44,7 @@ impl Presence {
             card: self.card.clone(),
             addresses: self.addresses.iter().filter(|a| a.len() <= MAX_PLACE).take(MAX_PLACES).cloned().collect(),
             relays: self.relays.iter().filter(|r| r.as_str().len() <= MAX_PLACE).take(MAX_PLACES).cloned().collect(),
+            labels: self.labels.map(hex::encode),
         };
         EventBuilder::new(Kind::from_u16(KIND_PRESENCE), serde_json::to_string(&content).unwrap_or_default())
     }
@@ -55,7 +60,7 @@ impl Presence {
         if event.content.len() > super::MAX_CONTENT {
             return Err(EnvelopeError::TooLarge(event.content.len()));
         }
-        let Content { card, addresses, relays } =
+        let Content { card, addresses, relays, labels } =
             serde_json::from_str(&event.content).map_err(|_| EnvelopeError::Malformed("presence"))?;
         if addresses.len() > MAX_PLACES || relays.len() > MAX_PLACES {
             return Err(EnvelopeError::TooMany("addresses"));
@@ -68,6 +73,10 @@ impl Presence {
         if read.install != event.pubkey {
             return Err(EnvelopeError::Malformed("peer card of another install"));
         }
-        Ok((Self { card, addresses, relays }, read))
+        let labels = labels.map(|text| {
+            let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+            bytes.ok_or(EnvelopeError::Malformed("labels"))
+        });
+        Ok((Self { card, addresses, relays, labels: labels.transpose()? }, read))
     }
 }

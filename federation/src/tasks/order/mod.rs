@@ -336,7 +336,7 @@ impl Order {
 
     fn commitment(&mut self, envelope: &Envelope, from: &Party, ctx: &mut Ctx<'_>) {
         let Stage::Calling(auction) = &mut self.stage else { return };
-        if from.guest && !self.submission.guests {
+        if from.guest && !self.submission.guests || self.submission.only.is_some_and(|only| only != from.passport) {
             return;
         }
         let broken = self.breaks.get(&from.passport).copied().unwrap_or_default();

@@ -1,0 +1,383 @@
+//! Tasks at work: the machine of [`crate::tasks`] between the carriers, the journal and the node's workers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use nips::task::{Ability, Attempt, Envelope, LABEL_KIND, Message, TaskId};
+use nostr::{Event, JsonUtil, Keys, PublicKey};
+use zeroize::Zeroizing;
+
+use super::clock::BootClock;
+use super::core::{Back, Core, TASKS};
+use super::host::{HostError, Shelf, TaskEnd, Write};
+use super::view::Known;
+use crate::auction::Ask;
+use crate::keyring::Circle;
+use crate::letters::{Item, Urgency};
+use crate::membership::Standing;
+use crate::reputation::Reputation;
+use crate::tasks::{Effect, Input, Now, Party, Reach, Record, Settings, Submission, Tasks};
+
+/// How long what belongs to a task is worth sending, seconds: the longest lease.
+const TASK_LIFE_S: u64 = 15 * 60;
+/// Transcripts of this node's own auctions that are kept.
+const MAX_TRANSCRIPTS: usize = 1_000;
+/// Lists of effects that wait for the disk before nothing more is taken in.
+const MAX_WAITING: usize = 256;
+/// Labels that are handed on to a member that lacks some: the newest.
+const MAX_LABELS: usize = 2_000;
+
+/// The rows of one task as requester (`None`), or of one run as worker.
+type Rows = BTreeMap<(TaskId, Option<PublicKey>), Vec<(u64, bool)>>;
+
+/// What the loop holds for tasks.
+pub(super) struct Works {
+    machine: Tasks,
+    clock: BootClock,
+    /// When the machine wants to be woken, boottime ms.
+    wake_ms: Option<u64>,
+    /// The number of the next record.
+    next: u64,
+    /// Records by what they belong to; true for those that hold a transcript.
+    rows: Rows,
+    /// Transcripts of tasks that are over, oldest first.
+    transcripts: VecDeque<(TaskId, Vec<u64>)>,
+    /// Effects in turn, with the records that must be written first.
+    waiting: VecDeque<(Vec<Write>, Vec<Effect>)>,
+    labels: BTreeMap<nostr::EventId, Event>,
+    reputation: Reputation,
+    /// Labels of this node whose signature is on its way.
+    signing: BTreeSet<nostr::EventId>,
+}
+
+impl Works {
+    pub fn new(install: Keys, passport: PublicKey, settings: Settings) -> Self {
+        Self {
+            machine: Tasks::new(install, passport, settings),
+            clock: BootClock::default(),
+            wake_ms: None,
+            next: 0,
+            rows: BTreeMap::new(),
+            transcripts: VecDeque::new(),
+            waiting: VecDeque::new(),
+            labels: BTreeMap::new(),
+            reputation: Reputation::new(),
+            signing: BTreeSet::new(),
+        }
+    }
+
+    fn now(&self, unix_s: u64) -> Now {
+        Now { boot_ms: self.clock.now_ms(), unix_s }
+    }
+
+    /// How long until the machine is to be woken.
+    pub fn wait(&self) -> Option<std::time::Duration> {
+        let wait_ms = self.wake_ms?.saturating_sub(self.clock.now_ms());
+        Some(std::time::Duration::from_millis(wait_ms))
+    }
+
+    pub fn reputation(&self) -> &Reputation {
+        &self.reputation
+    }
+
+    /// A hash of the set of labels: equal for nodes that know the same.
+    pub fn labels_digest(&self) -> [u8; 32] {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        self.labels.keys().for_each(|id| hash.update(id.as_bytes()));
+        hash.finalize().into()
+    }
+
+    /// Puts effects in line, with what must be written before any of them.
+    fn queue(&mut self, effects: Vec<Effect>) {
+        let mut writes = Vec::new();
+        for effect in &effects {
+            if let Effect::Journal(record) = effect {
+                writes.extend(self.row(record));
+            }
+        }
+        self.waiting.push_back((writes, effects));
+    }
+
+    /// The row that keeps a record. What a record ends is deleted with it.
+    fn row(&mut self, record: &Record) -> Vec<Write> {
+        let of = (record.task(), record.requester());
+        if matches!(record, Record::Settled { .. } | Record::Ended(_)) {
+            return self.over(of);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.rows.entry(of).or_default().push((number, matches!(record, Record::Awarded(_))));
+        let json = serde_json::to_vec(record).unwrap_or_default();
+        vec![Write::Put(Shelf::Tasks, number.to_be_bytes().to_vec(), Zeroizing::new(json))]
+    }
+
+    /// The rows of what is over are deleted, but for the transcripts; of those the oldest go when there are too many.
+    fn over(&mut self, of: (TaskId, Option<PublicKey>)) -> Vec<Write> {
+        let rows = self.rows.remove(&of).unwrap_or_default();
+        let (kept, gone): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, holds_transcript)| *holds_transcript);
+        let mut gone: Vec<u64> = gone.into_iter().map(|(number, _)| number).collect();
+        if !kept.is_empty() {
+            self.transcripts.push_back((of.0, kept.into_iter().map(|(number, _)| number).collect()));
+        }
+        while self.transcripts.len() > MAX_TRANSCRIPTS {
+            gone.extend(self.transcripts.pop_front().into_iter().flat_map(|(_, numbers)| numbers));
+        }
+        gone.into_iter().map(|number| Write::Delete(Shelf::Tasks, number.to_be_bytes().to_vec())).collect()
+    }
+}
+
+/// Which party an install is, in this federation.
+fn party(install: PublicKey, known: Known, reputation: &Reputation) -> Party {
+    Party {
+        install,
+        passport: known.passport,
+        guest: known.standing == Standing::Guest,
+        factor: reputation.factor(&known.passport),
+    }
+}
+
+impl Core {
+    /// Takes the tasks up where the journal left them.
+    pub async fn load_tasks(&mut self) -> Result<(), HostError> {
+        for (_, bytes) in self.host.load(Shelf::Labels).await? {
+            let event = super::core::event_of(&bytes)?;
+            if self.works.reputation.add(&event).is_ok() {
+                self.works.labels.insert(event.id, event);
+            }
+        }
+        let mut records = Vec::new();
+        for (key, bytes) in self.host.load(Shelf::Tasks).await? {
+            let number = u64::from_be_bytes(key.try_into().map_err(|_| HostError("a task's key is no number".into()))?);
+            let record: Record =
+                serde_json::from_slice(&bytes).map_err(|e| HostError(format!("a task cannot be read: {e}")))?;
+            self.works.next = self.works.next.max(number + 1);
+            let of = (record.task(), record.requester());
+            self.works.rows.entry(of).or_default().push((number, matches!(record, Record::Awarded(_))));
+            records.push(record);
+        }
+        // Without the record that opened it a task is over, and what is left of it is its transcript.
+        let opened: BTreeSet<TaskId> =
+            records.iter().filter(|r| matches!(r, Record::Opened(_))).map(Record::task).collect();
+        let over: Vec<_> =
+            self.works.rows.keys().filter(|(t, of)| of.is_none() && !opened.contains(t)).copied().collect();
+        for of in over {
+            let writes = self.works.over(of);
+            self.keep(writes).await?;
+        }
+        let now = self.works.now(self.now_s());
+        let (machine, effects) = Tasks::restore(self.install.clone(), self.me.passport, self.settings, &records, now);
+        self.works.machine = machine;
+        self.works.queue(effects);
+        Ok(())
+    }
+
+    pub async fn task_input(&mut self, input: Input) {
+        let now = self.works.now(self.now_s());
+        let effects = self.works.machine.handle(input, now);
+        self.works.queue(effects);
+        self.go_on_with_tasks().await;
+    }
+
+    /// The machine is woken when its time has come; what waited for the disk is tried again.
+    pub async fn tasks_tick(&mut self) {
+        if self.works.wake_ms.is_some_and(|at| at <= self.works.clock.now_ms()) {
+            self.works.wake_ms = None;
+            self.task_input(Input::Timer).await;
+        } else {
+            self.go_on_with_tasks().await;
+        }
+    }
+
+    /// Records first, all of a list at once; only then what they stand for.
+    async fn go_on_with_tasks(&mut self) {
+        while let Some((writes, effects)) = self.works.waiting.pop_front() {
+            if let Err(error) = self.keep(writes.clone()).await {
+                tracing::warn!(%error, "tasks wait until the journal can be written");
+                self.works.waiting.push_front((writes, effects));
+                return;
+            }
+            for effect in effects {
+                Box::pin(self.task_effect(effect)).await;
+            }
+        }
+    }
+
+    async fn task_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Journal(_) => {}
+            Effect::Broadcast(envelope) => self.broadcast(envelope.event()).await,
+            Effect::SendTo(install, envelope) => self.send_to(&install, &envelope).await,
+            Effect::WakeAt(at_ms) => self.works.wake_ms = Some(at_ms),
+            Effect::AskFigures(ask) => self.ask_figures(ask),
+            Effect::Execute(execution) => self.host.execute(execution),
+            Effect::Extend(work, fence_ms) => self.host.extend(work, fence_ms),
+            Effect::Stop(work, stop) => self.host.stop(work, stop),
+            Effect::Finished(done) => self.host.ended(TaskEnd::Done(done)),
+            Effect::Lapsed(task, why) => self.host.ended(TaskEnd::Lapsed(task, why)),
+            Effect::Label { label, at, public } => {
+                let mut unsigned = label.to_event(self.me.passport, at);
+                let id = unsigned.id();
+                if self.works.labels.contains_key(&id) || !self.works.signing.insert(id) {
+                    return;
+                }
+                let (host, back) = (self.host.clone(), self.back.clone());
+                self.tracker.spawn(async move {
+                    let signed = host.sign(unsigned).await;
+                    let _ = back.send(Back::Labelled(id, signed, public)).await;
+                });
+            }
+            Effect::Notice(notice) => self.host.notice(notice),
+        }
+    }
+
+    fn ask_figures(&self, ask: Ask) {
+        let (host, back) = (self.host.clone(), self.back.clone());
+        self.tracker.spawn(async move {
+            let figures = host.figures(ask).await;
+            let _ = back.send(Back::Figures(ask.requester, ask.attempt, figures)).await;
+        });
+    }
+
+    pub async fn on_figures(
+        &mut self,
+        requester: PublicKey,
+        attempt: Attempt,
+        figures: Option<crate::auction::Figures>,
+    ) {
+        let nonce = rand::random();
+        self.task_input(Input::Figures { requester, attempt, figures, nonce }).await;
+    }
+
+    /// To everybody: by gossip, and by letter to those who are reached by relay only.
+    pub async fn broadcast(&mut self, event: &Event) {
+        self.publish(TASKS, Circle::Everybody, event).await;
+        for to in self.by_relay_only() {
+            let expires_at = self.now_s() + TASK_LIFE_S;
+            self.post(Item { to, envelope: event.clone(), urgency: Urgency::Usual, expires_at }).await;
+        }
+    }
+
+    async fn send_to(&mut self, install: &PublicKey, envelope: &Envelope) {
+        let Some(known) = self.view.install(install) else {
+            return tracing::debug!("a message about a task is for nobody who belongs");
+        };
+        let urgency = match envelope.message() {
+            Message::Award(_) | Message::Result(_) => Urgency::Sure,
+            Message::Call(_)
+            | Message::Commitment(_)
+            | Message::Set(_)
+            | Message::Reveal(_)
+            | Message::Refusal(_)
+            | Message::Lease(_)
+            | Message::Input(_) => Urgency::Usual,
+        };
+        let expires_at = self.now_s() + TASK_LIFE_S;
+        self.post(Item { to: known.passport, envelope: envelope.event().clone(), urgency, expires_at }).await;
+    }
+
+    /// A message about a task came, its signature checked once; it is checked again where it is read.
+    pub async fn hear_task(&mut self, event: Event) {
+        let Some(known) = self.view.install(&event.pubkey) else { return };
+        // While the disk refuses nothing new is taken on; what was said is said again.
+        if self.works.waiting.len() > MAX_WAITING {
+            return;
+        }
+        let from = party(event.pubkey, known, &self.works.reputation);
+        match Envelope::verified(event) {
+            Ok(envelope) => self.task_input(Input::Received { envelope, from }).await,
+            Err(error) => tracing::debug!(%error, "a message about a task is not taken"),
+        }
+    }
+
+    /// A task of this node. How bidders are reached is known here.
+    pub async fn submit(&mut self, mut submission: Submission) {
+        let able = self.view.able(submission.ability.kind());
+        let far = self.by_relay_only();
+        submission.reach = if able.iter().any(|passport| far.contains(passport)) { Reach::Relay } else { Reach::Lan };
+        self.task_input(Input::Submit(Box::new(submission))).await;
+    }
+
+    /// Somebody is thought to be dead.
+    pub async fn task_peer_dead(&mut self, install: PublicKey) {
+        self.task_input(Input::PeerDead(install)).await;
+    }
+
+    /// The transcript of a task's newest auction, and whose word it is.
+    pub async fn transcript(&mut self, task: TaskId) -> Vec<Event> {
+        let seen = self.works.machine.transcript(task);
+        if !seen.is_empty() {
+            return seen;
+        }
+        let of_rows = self.works.rows.get(&(task, None)).into_iter().flatten();
+        let kept = of_rows.filter(|(_, holds)| *holds).map(|(number, _)| *number).max();
+        let over = self.works.transcripts.iter().rev().find(|(of, _)| *of == task);
+        let Some(number) = kept.or_else(|| over.and_then(|(_, numbers)| numbers.iter().max().copied())) else {
+            return vec![];
+        };
+        let rows = self.host.load(Shelf::Tasks).await.unwrap_or_default();
+        let row = rows.iter().find(|(key, _)| key.as_slice() == number.to_be_bytes());
+        match row.and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()) {
+            Some(Record::Awarded(awarded)) => awarded.transcript.iter().map(|e| e.event().clone()).collect(),
+            _ => vec![],
+        }
+    }
+
+    /// A label of this node is signed.
+    pub async fn on_labelled(&mut self, id: nostr::EventId, signed: Result<Event, HostError>, public: bool) {
+        self.works.signing.remove(&id);
+        match signed {
+            Ok(event) => {
+                if self.keep_label(&event).await {
+                    self.broadcast(&event).await;
+                    if public {
+                        self.host.publish(event);
+                    }
+                }
+            }
+            // It comes again with the next start.
+            Err(error) => tracing::warn!(%error, "a label could not be signed"),
+        }
+    }
+
+    /// A label came from another member, or from one that was.
+    pub async fn hear_label(&mut self, event: Event) {
+        debug_assert_eq!(event.kind.as_u16(), LABEL_KIND);
+        if self.standing(&event.pubkey) == Standing::Unknown {
+            return;
+        }
+        self.keep_label(&event).await;
+    }
+
+    /// True when it is new, good and kept.
+    async fn keep_label(&mut self, event: &Event) -> bool {
+        if self.works.labels.contains_key(&event.id) {
+            return false;
+        }
+        let mut with = self.works.reputation.clone();
+        if with.add(event).is_err() {
+            return false;
+        }
+        if let Err(error) = self.keep(vec![super::members::put_event(Shelf::Labels, event)]).await {
+            tracing::warn!(%error, "a label could not be kept");
+            return false;
+        }
+        self.works.reputation = with;
+        self.works.labels.insert(event.id, event.clone());
+        true
+    }
+
+    /// A member whose labels are others than ours gets ours; it does the same.
+    pub async fn share_labels(&mut self, passport: PublicKey) {
+        let mut labels: Vec<Event> = self.works.labels.values().cloned().collect();
+        labels.sort_by_key(|event| std::cmp::Reverse((event.created_at, event.id)));
+        labels.truncate(MAX_LABELS);
+        let Some(peer) = self.cards.get(&passport).map(|met| met.card.peer_id) else { return };
+        let frames: Vec<String> = labels.iter().map(JsonUtil::as_json).collect();
+        self.send_frames(peer, frames);
+    }
+
+    /// Abilities as the card says them: job kinds.
+    pub fn abilities(words: &[String]) -> BTreeSet<u16> {
+        words.iter().filter_map(|word| word.parse().ok()).filter_map(Ability::of_kind).map(Ability::kind).collect()
+    }
+}
