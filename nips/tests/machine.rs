@@ -25,7 +25,9 @@ fn input() -> impl Strategy<Value = Input> {
         2 => Just(Input::Resolved),
         1 => Just(Input::Unresolvable { reason: "gone".into() }),
         3 => attempt.clone().prop_map(|attempt| Input::Started { attempt }),
-        3 => attempt.clone().prop_map(|attempt| Input::Produced { attempt, output: format!("out {attempt}"), model: None }),
+        2 => attempt.clone().prop_map(|attempt| Input::Called { attempt }),
+        1 => Just(Input::Yielded),
+        3 => attempt.clone().prop_map(produced),
         1 => attempt.clone().prop_map(|attempt| Input::WorkFailed { attempt, reason: "broken".into() }),
         1 => attempt.prop_map(|attempt| Input::Released { attempt }),
         3 => prop_oneof![Just(Slot::Result), Just(Slot::Error)].prop_map(|slot| Input::Said { slot }),
@@ -34,6 +36,10 @@ fn input() -> impl Strategy<Value = Input> {
         2 => Just(Input::Restarted),
         2 => Just(Input::Tick),
     ]
+}
+
+fn produced(attempt: u32) -> Input {
+    Input::Produced { attempt, output: format!("out {attempt}"), model: None, executed_by: None }
 }
 
 fn run() -> impl Strategy<Value = Vec<(u64, Input)>> {
@@ -49,7 +55,7 @@ fn drive(machine: &mut Machine, mut effects: Vec<Effect>, now: u64) {
         let inputs = match effect {
             Effect::Resolve => vec![Input::Resolved],
             Effect::Enqueue { attempt } => {
-                vec![Input::Started { attempt }, Input::Produced { attempt, output: "done".into(), model: None }]
+                vec![Input::Started { attempt }, produced(attempt)]
             }
             Effect::SayResult { .. } => vec![Input::Said { slot: Slot::Result }],
             Effect::SayError { .. } => vec![Input::Said { slot: Slot::Error }],
@@ -153,13 +159,14 @@ proptest! {
 fn every_state_is_reachable() {
     let accept = Input::Requested { verdict: Verdict::Accept, needs_inputs: true, expires_at_ms: Some(100) };
     let started = Input::Started { attempt: 1 };
-    let produced = Input::Produced { attempt: 1, output: "x".into(), model: None };
+    let produced = produced(1);
     let said = Input::Said { slot: Slot::Result };
     let runs: Vec<Vec<Input>> = vec![
         vec![],
         vec![accept.clone()],
         vec![accept.clone(), Input::Resolved],
         vec![accept.clone(), Input::Resolved, started.clone()],
+        vec![accept.clone(), Input::Resolved, Input::Called { attempt: 1 }],
         vec![accept.clone(), Input::Resolved, started.clone(), produced.clone(), said.clone()],
         vec![accept.clone(), Input::Resolved, started, produced, said, Input::Settled],
         vec![Input::Requested {
@@ -169,7 +176,8 @@ fn every_state_is_reachable() {
         }],
         vec![accept.clone(), Input::Unresolvable { reason: "gone".into() }],
         vec![accept.clone(), Input::Cancelled],
-        vec![accept, Input::Tick],
+        vec![accept.clone(), Input::Tick],
+        vec![accept, Input::Yielded],
     ];
     let reached: Vec<State> = runs.iter().map(|r| Machine::replay(r.iter().map(|i| (100, i))).state()).collect();
     assert_eq!(reached, State::ALL);
@@ -197,4 +205,17 @@ fn an_orderly_stop_costs_no_attempt() {
         machine.handle(&Input::Released { attempt: 1 }, 3);
         assert_eq!(machine.handle(&Input::Restarted, 4), vec![Effect::Enqueue { attempt: 1 }]);
     }
+}
+
+#[test]
+fn what_the_sister_nodes_have_is_asked_for_again_after_a_restart_and_costs_no_attempt() {
+    let mut machine = Machine::new();
+    machine.handle(&Input::Requested { verdict: Verdict::Accept, needs_inputs: false, expires_at_ms: None }, 1);
+    for _ in 0..20 {
+        machine.handle(&Input::Called { attempt: 1 }, 2);
+        assert_eq!(machine.state(), State::Bidding);
+        assert_eq!(machine.handle(&Input::Restarted, 4), vec![Effect::Enqueue { attempt: 1 }]);
+    }
+    machine.handle(&Input::Called { attempt: 1 }, 5);
+    assert!(matches!(machine.handle(&produced(1), 6)[..], [Effect::SayResult { .. }]));
 }

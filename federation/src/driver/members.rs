@@ -11,7 +11,7 @@ use super::core::{Core, Met};
 use super::hello;
 use super::host::{Shelf, Write};
 use super::peers::{Peer, PeerState, Via};
-use super::view::Known;
+use super::view::{Abilities, Known};
 use crate::handshake::{self, Effect};
 use crate::keyring::{self, KeyringError};
 use crate::letters::{Input as Letters, Item, Reach, Urgency};
@@ -365,7 +365,7 @@ impl Core {
                 && self.standing(&met.card.passport).is_member()
                 && (self.is_here(&met.card.peer_id) || self.was_heard(&met.card.passport))
         });
-        self.view.set_alive(alive.map(|met| (met.card.passport, Self::abilities(&met.card.abilities))).collect());
+        self.view.set_alive(alive.map(|met| (met.card.passport, Abilities::read(&met.card.abilities))).collect());
     }
 
     /// True for a member with a living connection.

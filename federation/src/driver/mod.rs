@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use clock::BootClock;
 pub use host::{Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
 pub use peers::{Peer, PeerState, Via};
-pub use view::{Known, View};
+pub use view::{Abilities, Known, View};
 
 use crate::discovery::DiscoveryError;
 use crate::invitation::{Ended, JoinError};

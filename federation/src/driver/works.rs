@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nips::task::{Ability, Attempt, Envelope, LABEL_KIND, Message, TaskId};
+use nips::task::{Attempt, Envelope, LABEL_KIND, Message, TaskId};
 use nostr::{Event, JsonUtil, Keys, PublicKey};
 use zeroize::Zeroizing;
 
@@ -291,7 +291,7 @@ impl Core {
 
     /// A task of this node. How bidders are reached is known here.
     pub async fn submit(&mut self, mut submission: Submission) {
-        let able = self.view.able(submission.ability.kind());
+        let able = self.view.able(submission.ability.kind(), submission.audience.into());
         let far = self.by_relay_only();
         submission.reach = if able.iter().any(|passport| far.contains(passport)) { Reach::Relay } else { Reach::Lan };
         self.task_input(Input::Submit(Box::new(submission))).await;
@@ -374,10 +374,5 @@ impl Core {
         let Some(peer) = self.cards.get(&passport).map(|met| met.card.peer_id) else { return };
         let frames: Vec<String> = labels.iter().map(JsonUtil::as_json).collect();
         self.send_frames(peer, frames);
-    }
-
-    /// Abilities as the card says them: job kinds.
-    pub fn abilities(words: &[String]) -> BTreeSet<u16> {
-        words.iter().filter_map(|word| word.parse().ok()).filter_map(Ability::of_kind).map(Ability::kind).collect()
     }
 }

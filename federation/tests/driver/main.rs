@@ -9,7 +9,7 @@ use federation::membership::Standing;
 use federation::tasks::{Lapse, Reach, Submission};
 use federation::{FederationError, PeerState, TaskEnd};
 use nips::memory::{Change, DocumentId};
-use nips::task::{Ability, TaskId, verify_transcript};
+use nips::task::{Ability, AudienceClass, TaskId, verify_transcript};
 use nips::{Audience, Msat};
 use nostr::{Event, Keys};
 use world::{Node, are_members, until};
@@ -122,7 +122,8 @@ async fn pair() -> (Node, Node) {
     let code = a.federation.invite(false).await.unwrap();
     b.federation.join(&code.code).await.unwrap();
     are_members(&a, &b).await;
-    until("who can do what", async || a.federation.view().able(5000).contains(&b.npub())).await;
+    until("who can do what", async || a.federation.view().able(5000, AudienceClass::Stranger).contains(&b.npub()))
+        .await;
     (a, b)
 }
 

@@ -3,21 +3,24 @@
 //! ```text
 //!            Requested(Accept)              Resolved         Started           Said(Result)      Settled
 //!  (new) ───────────────────────► Received ─────────► Assigned ─────► Executing ──────────► Delivered ────► Settled
-//!    │                               │                   │  ▲             │ │
-//!    │ Requested(Refuse…)            │                   │  └─ Released ──┘ │ Failed, too many restarts
+//!    │                               │                   │  ▲ │           │ │                   ▲
+//!    │ Requested(Refuse…)            │                   │  │ └ Called ─► Bidding ──────────────┘
+//!    │                               │                   │  └─ Released ──┘ │ Failed, too many restarts
 //!    ▼                               ▼                   ▼                  ▼
-//!  Rejected · Cancelled · Expired   Cancelled · Expired · Failed         Failed · Cancelled · Expired
+//!  Rejected · Cancelled · Expired   Yielded · Cancelled · Expired · Failed  Failed · Cancelled · Expired
 //! ```
 //!
-//! *Received* waits for its inputs (a URL is the worker's business; an event or another job's result is looked up first),
-//! *Assigned* waits for a free worker, *Executing* until the answer is written, signed and journaled, *Delivered* until every
-//! relay it goes to has said its last word. `Quoted`, `Funded` (payments) and `Bidding` (auctions) will come between.
+//! *Received* waits for its inputs (a URL is the worker's business; an event or another job's result is looked up first), and
+//! for this node's turn where several sister nodes may answer; *Assigned* waits for a free worker, *Executing* until the answer is
+//! written, signed and journaled; *Bidding* the same with a sister node's worker, found by auction; *Delivered* until every
+//! relay it goes to has said its last word. `Quoted` and `Funded` (payments) will come between.
 //!
 //! What the node owes the customer to *say* ([`Slot`]) is part of the state, so a crash between deciding and saying is
 //! made good by [`Input::Restarted`]. Effects are named by (job, attempt or slot): carrying one out twice does no harm.
 
 use std::collections::BTreeSet;
 
+use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
@@ -38,6 +41,8 @@ pub enum State {
     Assigned,
     /// A worker is on it, or its answer is being signed.
     Executing,
+    /// The sister nodes have it: it is auctioned, or one of them is on it.
+    Bidding,
     /// The signed answer is in the journal and on its way.
     Delivered,
     /// Every target has said its last word.
@@ -50,26 +55,30 @@ pub enum State {
     Cancelled,
     /// Its time was over first.
     Expired,
+    /// A sister node answers it.
+    Yielded,
 }
 
 impl State {
     /// Every state, in the order of the picture.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::New,
         Self::Received,
         Self::Assigned,
         Self::Executing,
+        Self::Bidding,
         Self::Delivered,
         Self::Settled,
         Self::Rejected,
         Self::Failed,
         Self::Cancelled,
         Self::Expired,
+        Self::Yielded,
     ];
 
     /// True when nothing can change any more.
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Settled | Self::Rejected | Self::Failed | Self::Cancelled | Self::Expired)
+        matches!(self, Self::Settled | Self::Rejected | Self::Failed | Self::Cancelled | Self::Expired | Self::Yielded)
     }
 
     /// The word used in the journal and in `--json`.
@@ -79,12 +88,14 @@ impl State {
             Self::Received => "received",
             Self::Assigned => "assigned",
             Self::Executing => "executing",
+            Self::Bidding => "bidding",
             Self::Delivered => "delivered",
             Self::Settled => "settled",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Yielded => "yielded",
         }
     }
 }
@@ -124,6 +135,13 @@ pub enum Input {
         /// Which attempt.
         attempt: u32,
     },
+    /// The sister nodes are asked to do it.
+    Called {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// A sister node answers it: this one says nothing.
+    Yielded,
     /// The worker has an output; it is not signed yet.
     Produced {
         /// Which attempt.
@@ -132,6 +150,9 @@ pub enum Input {
         output: String,
         /// The model that made it, if one did.
         model: Option<String>,
+        /// The sister node that made it; none when this one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        executed_by: Option<PublicKey>,
     },
     /// The worker gave up.
     WorkFailed {
@@ -281,8 +302,10 @@ impl Machine {
             }
             Input::Resolved => self.resolved(),
             Input::Unresolvable { reason } if self.state == State::Received => self.fail(reason, now_ms),
-            Input::Started { attempt } => self.started(*attempt),
-            Input::Produced { attempt, output, model } => self.produced(*attempt, output, model.as_ref(), now_ms),
+            Input::Started { attempt } => self.started(*attempt, State::Executing),
+            Input::Called { attempt } => self.started(*attempt, State::Bidding),
+            Input::Yielded if self.state == State::Received => self.enter(State::Yielded),
+            Input::Produced { attempt, output, model, .. } => self.produced(*attempt, output, model.as_ref(), now_ms),
             Input::WorkFailed { attempt, reason } if self.is_running(*attempt) => self.fail(reason, now_ms),
             Input::Released { attempt } => self.released(*attempt),
             Input::Said { slot } => self.said(*slot),
@@ -290,7 +313,7 @@ impl Machine {
             Input::Cancelled => self.give_up(State::Cancelled),
             Input::Restarted => self.restarted(now_ms),
             Input::Tick => self.tick(now_ms),
-            Input::Unresolvable { .. } | Input::WorkFailed { .. } | Input::Settled => Vec::new(),
+            Input::Unresolvable { .. } | Input::WorkFailed { .. } | Input::Settled | Input::Yielded => Vec::new(),
         };
         if self.is_done() && !was_done {
             effects.push(Effect::Finish);
@@ -335,15 +358,15 @@ impl Machine {
         vec![Effect::Enqueue { attempt: self.attempt }]
     }
 
-    fn started(&mut self, attempt: u32) -> Vec<Effect> {
+    fn started(&mut self, attempt: u32, then: State) -> Vec<Effect> {
         if self.state == State::Assigned && attempt == self.attempt {
-            self.state = State::Executing;
+            self.state = then;
         }
         Vec::new()
     }
 
     fn is_running(&self, attempt: u32) -> bool {
-        self.state == State::Executing && attempt == self.attempt && self.debt.is_none()
+        matches!(self.state, State::Executing | State::Bidding) && attempt == self.attempt && self.debt.is_none()
     }
 
     fn produced(&mut self, attempt: u32, output: &str, model: Option<&String>, now_ms: u64) -> Vec<Effect> {
@@ -387,10 +410,15 @@ impl Machine {
             State::Received => vec![Effect::Resolve],
             State::Assigned => vec![Effect::Enqueue { attempt: self.attempt }],
             State::Executing => self.begin_again(now_ms),
+            State::Bidding => self.ask_again(),
             State::Delivered => vec![Effect::Publish],
-            State::New | State::Settled | State::Rejected | State::Failed | State::Cancelled | State::Expired => {
-                Vec::new()
-            }
+            State::New
+            | State::Settled
+            | State::Rejected
+            | State::Failed
+            | State::Cancelled
+            | State::Expired
+            | State::Yielded => Vec::new(),
         };
         if matches!(self.state, State::Received | State::Assigned) {
             effects.extend(wake);
@@ -409,6 +437,12 @@ impl Machine {
         vec![Effect::Enqueue { attempt: self.attempt }]
     }
 
+    /// The process died while the sister nodes had it: what they do goes on, and is asked for again.
+    fn ask_again(&mut self) -> Vec<Effect> {
+        self.state = State::Assigned;
+        vec![Effect::Enqueue { attempt: self.attempt }]
+    }
+
     fn tick(&mut self, now_ms: u64) -> Vec<Effect> {
         if self.is_over(now_ms) { self.give_up(State::Expired) } else { Vec::new() }
     }
@@ -423,14 +457,18 @@ impl Machine {
             return Vec::new();
         }
         match self.state {
-            State::Received | State::Assigned | State::Executing => {
+            State::Received | State::Assigned | State::Executing | State::Bidding => {
                 self.state = end;
                 vec![Effect::Abort { attempt: self.attempt }]
             }
             State::New => self.enter(end),
-            State::Delivered | State::Settled | State::Rejected | State::Failed | State::Cancelled | State::Expired => {
-                Vec::new()
-            }
+            State::Delivered
+            | State::Settled
+            | State::Rejected
+            | State::Failed
+            | State::Cancelled
+            | State::Expired
+            | State::Yielded => Vec::new(),
         }
     }
 
