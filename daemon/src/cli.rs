@@ -102,6 +102,20 @@ pub enum Command {
     /// Sister nodes
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// Sign, as the owner, that a node is yours (NIP-OA); prints the line for its configuration
+    Attest {
+        /// The node's npub
+        npub: String,
+        /// Read your secret key (nsec) from this file; only you may be able to read it
+        #[arg(long, value_name = "FILE")]
+        owner_key_file: PathBuf,
+        /// For so many days [default: for ever]
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Auctions between sister nodes
+    #[command(subcommand)]
+    Auction(AuctionCommand),
     /// Write an encrypted backup of keys, configuration, journal, memory and relay
     Backup {
         /// The file to write; it must not exist
@@ -146,7 +160,7 @@ pub enum JobCommand {
         /// A parameter, as NAME=VALUE
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param)]
         params: Vec<(String, String)>,
-        /// The node that is to do it (only this one, until nodes find each other)
+        /// The node that is to do it [default: this one if it can, else a sister node, found by auction]
         #[arg(long, value_name = "NPUB")]
         on: Option<String>,
         /// Do not wait; `job show ID` has the result later
@@ -172,6 +186,16 @@ pub enum JobCommand {
     /// Stop a job, and the work on it
     Cancel {
         /// Its id
+        id: String,
+    },
+}
+
+/// Auctions between sister nodes.
+#[derive(Debug, Subcommand)]
+pub enum AuctionCommand {
+    /// Recompute an auction from its signed events: who won, at what price, and whether that follows
+    Verify {
+        /// A job of this node, or a task of a sister node
         id: String,
     },
 }
@@ -281,6 +305,10 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Job(job) => return commands::jobs::job(&context, job).await,
         Command::Memory(memory) => return commands::memory::memory(&context, memory).await,
         Command::Peer(peer) => return commands::peers::peer(&context, peer).await,
+        Command::Attest { npub, owner_key_file, days } => {
+            commands::identity::attest(&context, &npub, &owner_key_file, days)?
+        }
+        Command::Auction(auction) => return commands::auctions::auction(&context, auction).await,
         Command::Backup { file, passphrase_file } => {
             commands::files::backup(&context, &file, passphrase_file.as_deref())?
         }

@@ -62,7 +62,8 @@ impl Installs {
         }
     }
 
-    fn is_own(&self, install: &PublicKey) -> bool {
+    /// True for the installs of this node's own passport.
+    pub fn is_own(&self, install: &PublicKey) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).contains(install)
     }
 

@@ -96,25 +96,29 @@ impl PassportWatch {
         self.0.superseded.store(false, Ordering::SeqCst);
     }
 
-    /// The card to be published at `at` (Unix seconds), for the passport to sign.
-    ///
-    /// # Errors
-    /// When the transport key cannot sign.
-    pub fn event(&self, keys: &NodeKeys, abilities: Vec<String>, at: u64) -> Result<UnsignedEvent> {
+    /// What this install can do from now on, for its next card; true when that is news.
+    pub fn set_abilities(&self, abilities: Vec<String>) -> bool {
         let mut card = self.0.card.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = card.abilities != abilities;
         card.abilities = abilities;
-        card.not_after = at + MAX_LIFE_S;
-        let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.install.secret_key());
-        let signature = nostr::SECP256K1.sign_schnorr(&Message::from_digest(card.statement()), &pair);
-        card.event(&signature, &keys.transport, at).context("the peer card cannot be signed")
+        is_news
     }
 
-    /// The card of this install dated `at`, with the abilities that were published last.
+    /// What its card says that it can do.
+    pub fn abilities(&self) -> Vec<String> {
+        self.card().abilities
+    }
+
+    /// The card of this install dated `at` (Unix seconds), for the passport to sign.
     ///
     /// # Errors
     /// When the transport key cannot sign.
     pub fn renewed(&self, keys: &NodeKeys, at: u64) -> Result<UnsignedEvent> {
-        self.event(keys, self.card().abilities, at)
+        let mut card = self.0.card.lock().unwrap_or_else(PoisonError::into_inner);
+        card.not_after = at + MAX_LIFE_S;
+        let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.install.secret_key());
+        let signature = nostr::SECP256K1.sign_schnorr(&Message::from_digest(card.statement()), &pair);
+        card.event(&signature, &keys.transport, at).context("the peer card cannot be signed")
     }
 
     /// A sister node saw a card of our passport by another install.

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use federation::Abilities;
+use nips::Audience;
 use nips::identity::Identity;
 use nips::offer::{HEARTBEAT_S, Offer};
+use nips::task::AudienceClass;
 use nostr::{Filter, NostrSigner, UnsignedEvent};
 use relay::Target;
 use sha2::{Digest, Sha256};
@@ -55,6 +58,9 @@ impl Publisher {
             if self.tools.passport.is_superseded() {
                 continue;
             }
+            self.tell_sisters(&offered).await;
+            // What a sister node can do this one can have done.
+            let offered = self.with_sisters(offered);
             if let Err(error) = self.publish(&offered).await {
                 tracing::warn!(%error, "identity and offer are not published yet");
                 continue;
@@ -76,6 +82,26 @@ impl Publisher {
         possible.into_iter().filter(|k| self.kinds.is_empty() || self.kinds.contains(k)).collect()
     }
 
+    /// The peer card follows what this node itself can do, and sister nodes hear of it.
+    async fn tell_sisters(&self, offered: &BTreeSet<u16>) {
+        let known =
+            if self.tools.jobs_enabled { self.tools.workshop.kinds_for(Audience::Owner) } else { BTreeSet::new() };
+        let abilities = Abilities { anyone: offered.clone(), known };
+        if self.tools.passport.set_abilities(abilities.words())
+            && let Some(sisters) = &self.tools.sisters
+        {
+            sisters.federation.card_changed().await;
+        }
+    }
+
+    fn with_sisters(&self, mut offered: BTreeSet<u16>) -> BTreeSet<u16> {
+        if let (Some(sisters), true) = (&self.tools.sisters, self.tools.jobs_enabled) {
+            let theirs = sisters.view().abilities(AudienceClass::Stranger);
+            offered.extend(theirs.into_iter().filter(|k| self.kinds.is_empty() || self.kinds.contains(k)));
+        }
+        offered
+    }
+
     fn offer(&self, kinds: &BTreeSet<u16>) -> Offer {
         Offer {
             node: self.identity.node,
@@ -90,8 +116,7 @@ impl Publisher {
         let now = now_ms() / 1000;
         let mut documents = self.identity.documents(now);
         documents.push(self.offer(kinds).event(now));
-        let abilities = kinds.iter().map(u16::to_string).collect();
-        documents.push(self.tools.passport.event(&self.keys, abilities, now)?);
+        documents.push(self.tools.passport.renewed(&self.keys, now)?);
         let published = self.tools.journal.meta("published").await?.unwrap_or_default();
         let mut published: BTreeMap<String, (String, u64)> = serde_json::from_str(&published).unwrap_or_default();
         let mut words = Vec::new();
@@ -131,7 +156,8 @@ impl Publisher {
         let mut hash = Sha256::new();
         let content = if document.kind.as_u16() == nips::card::CARD_KIND {
             // The card's signatures and end date differ each time; what it says is its sequence number and abilities.
-            format!("{} {}", self.tools.passport.sequence(), self.keys.peer_id())
+            let watch = &self.tools.passport;
+            format!("{} {} {:?}", watch.sequence(), self.keys.peer_id(), watch.abilities())
         } else {
             format!("{:?} {}", document.tags, document.content)
         };

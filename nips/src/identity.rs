@@ -7,6 +7,7 @@ use nostr::{Event, Kind, PublicKey, RelayUrl, Tag, Timestamp, UnsignedEvent};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::attestation::Attestation;
 use crate::guard;
 use crate::tags::{named, tag};
 
@@ -32,6 +33,9 @@ pub struct Identity {
     pub relays: Vec<RelayUrl>,
     /// NIP-39 entries.
     pub external: Vec<ExternalIdentity>,
+    /// NIP-OA: the owner says that this is their node.
+    #[serde(skip)]
+    pub attestation: Option<Attestation>,
 }
 
 /// One entry of NIP-39: `platform:name` and its proof.
@@ -83,7 +87,8 @@ impl Identity {
         if let Some(nip05) = self.nip05() {
             profile["nip05"] = nip05.into();
         }
-        self.unsigned(0, vec![], profile.to_string(), at)
+        let attested = self.attestation.iter().map(Attestation::tag).collect();
+        self.unsigned(0, attested, profile.to_string(), at)
     }
 
     fn relay_list(&self, at: u64) -> UnsignedEvent {
@@ -171,6 +176,7 @@ mod tests {
             domain: Some("example.org".into()),
             relays: vec![RelayUrl::parse("wss://relay.example").unwrap()],
             external: vec!["GitHub:tim:abc".parse().unwrap()],
+            attestation: None,
         }
     }
 

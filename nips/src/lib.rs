@@ -6,6 +6,7 @@
 //! | [`job`] | requests, results, feedback; the life of a job | NIP-90, `spec/jobs.md` |
 //! | [`offer`] | what a node offers, and that it is alive | NIP-89, `spec/jobs.md` |
 //! | [`identity`] | the documents that say who a node is | NIP-01, 05, 17, 39, 65 |
+//! | [`attestation`] | that an owner stands behind a node | NIP-OA |
 //! | [`card`] | which install speaks for a passport | `spec/identity.md` |
 //! | [`dm`] | sealed direct messages | NIP-17, 44, 59 |
 //! | [`memory`] | memory on the wire: changes and tombstones | `spec/memory.md` |
@@ -14,6 +15,7 @@
 //! | [`http_auth`] | who signed an HTTP request | NIP-98 |
 //! | [`guard`] | which addresses a stranger may name | DESIGN §4 |
 
+pub mod attestation;
 pub mod audience;
 pub mod card;
 pub mod dm;
@@ -28,6 +30,7 @@ pub mod offer;
 mod tags;
 pub mod task;
 
+pub use attestation::Attestation;
 pub use audience::Audience;
 pub use card::PeerCard;
 pub use dm::DirectMessage;

@@ -75,6 +75,7 @@ fn profile() -> Event {
         domain: Some("example.org".into()),
         relays: vec![RelayUrl::parse("wss://timmy.example.org").unwrap()],
         external: vec![],
+        attestation: None,
     };
     sign(identity.documents(AT).remove(0), &keys(1))
 }

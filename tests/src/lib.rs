@@ -9,6 +9,7 @@ pub mod embedder;
 pub mod netns;
 pub mod node;
 pub mod outside;
+pub mod sisters;
 
 pub use client::Client;
 pub use double::ModelDouble;

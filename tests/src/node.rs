@@ -90,8 +90,10 @@ impl NodeBuilder {
         let own = self.dir.is_none().then(|| TempDir::new().unwrap());
         let dir = self.dir.unwrap_or_else(|| own.as_ref().unwrap().path().to_owned());
         std::fs::create_dir_all(&dir).unwrap();
-        if !self.config.is_empty() {
-            std::fs::write(dir.join("config.toml"), &self.config).unwrap();
+        // Tests of other things must not find each other's nodes.
+        let alone = if self.config.contains("[federation]") { "" } else { "\n[federation]\nenabled = false\n" };
+        if !self.config.is_empty() || !dir.join("config.toml").exists() {
+            std::fs::write(dir.join("config.toml"), format!("{}{alone}", self.config)).unwrap();
         }
         let log = dir.join("test.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();

@@ -24,6 +24,7 @@ mod workshop;
 use async_trait::async_trait;
 use nips::Audience;
 use nostr::{Event, PublicKey, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +66,8 @@ pub struct Task {
 }
 
 /// One input of a task. Events and jobs were found by the desk; their text is their content.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskInput {
     /// The text itself.
     Text(String),

@@ -1,15 +1,19 @@
 //! `timmy id`, `status`, `doctor`
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use nostr::ToBech32;
+use anyhow::{Context as _, Result};
+use nips::Attestation;
+use nostr::{FromBech32, PublicKey, ToBech32};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::cli::Context;
 use crate::doctor;
 use crate::http::{Client, Status};
+use crate::journal::now_ms;
 use crate::keys::{NodeKeys, Passport};
 
 /// Who this node is.
@@ -35,6 +39,25 @@ pub(crate) async fn id(context: &Context) -> Result<()> {
             "{}\n  npub     {npub}\n  hex      {pubkey}\n  peer id  {peer_id}\n  nip-05   {nip05}\n",
             super::qr(&format!("nostr:{npub}"))
         )
+    })
+}
+
+/// The owner says that a node is theirs.
+pub(crate) fn attest(context: &Context, npub: &str, key_file: &Path, days: Option<u32>) -> Result<()> {
+    let node = PublicKey::from_bech32(npub).or_else(|_| PublicKey::from_hex(npub));
+    let node = node.with_context(|| format!("`{npub}` is no npub; `timmy id` shows it"))?;
+    let text = Zeroizing::new(
+        std::fs::read_to_string(key_file).with_context(|| format!("cannot read {}", key_file.display()))?,
+    );
+    let owner = nostr::Keys::parse(text.trim())
+        .with_context(|| format!("{} holds no secret key (nsec1…)", key_file.display()))?;
+    let until = days.map(|days| now_ms() / 1000 + u64::from(days) * 24 * 3600);
+    let conditions = until.map_or_else(|| "kind=0".to_owned(), |at| format!("kind=0&created_at<{at}"));
+    let made = Attestation::sign(&owner, &node, &conditions)?.tag();
+    let elements = made.as_slice();
+    context.print(&json!({ "attestation": elements }), || {
+        let quoted: Vec<String> = elements.iter().map(|element| format!("{element:?}")).collect();
+        format!("[owner]\nattestation = [{}]\n", quoted.join(", "))
     })
 }
 

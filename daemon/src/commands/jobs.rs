@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use nostr::{FromBech32, PublicKey};
 use serde_json::{Value, json};
 
@@ -77,8 +77,8 @@ pub(crate) async fn job(context: &Context, command: JobCommand) -> Result<ExitCo
     let client = Client::connect(&context.home)?;
     match command {
         JobCommand::Submit { kind, input, params, on, no_wait } => {
-            on.map_or(Ok(()), |npub| is_us(context, &npub))?;
-            let body = json!({ "kind": kind, "input": input, "params": params, "wait": !no_wait });
+            let on = on.map(|npub| node(&npub)).transpose()?.map(|key| key.to_hex());
+            let body = json!({ "kind": kind, "input": input, "params": params, "on": on, "wait": !no_wait });
             return submit(context, &client, &body, no_wait).await;
         }
         JobCommand::List { limit } => {
@@ -103,17 +103,14 @@ pub(crate) async fn job(context: &Context, command: JobCommand) -> Result<ExitCo
 }
 
 /// An id as part of a path: whatever was typed stays one segment.
-fn segment(id: &str) -> String {
+pub(super) fn segment(id: &str) -> String {
     url::form_urlencoded::byte_serialize(id.trim().as_bytes()).collect()
 }
 
-fn is_us(context: &Context, npub: &str) -> Result<()> {
-    let key = PublicKey::from_bech32(npub).or_else(|_| PublicKey::from_hex(npub))?;
-    let us = context.home.running().map(|r| r.pubkey);
-    if us != Some(key.to_hex()) {
-        bail!("this node knows no other node yet; leave --on out, or name this node's own npub");
-    }
-    Ok(())
+fn node(npub: &str) -> Result<PublicKey> {
+    PublicKey::from_bech32(npub)
+        .or_else(|_| PublicKey::from_hex(npub))
+        .with_context(|| format!("`{npub}` is no npub; `timmy peer list` shows them"))
 }
 
 async fn submit(context: &Context, client: &Client, body: &Value, no_wait: bool) -> Result<ExitCode> {
@@ -157,7 +154,8 @@ fn table(jobs: &Value) -> String {
 
 fn details(job: &Value) -> String {
     let mut text = String::new();
-    for key in ["id", "kind", "state", "customer", "door", "audience", "work"] {
+    let known = ["id", "kind", "state", "customer", "door", "audience", "work", "executed_by", "task"];
+    for key in known.into_iter().filter(|key| !job[key].is_null()) {
         let shown = job[key].as_str().map_or_else(|| job[key].to_string(), str::to_owned);
         let _ = writeln!(text, "{key:<10} {shown}");
     }

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod auctions;
 pub(crate) mod files;
 pub(crate) mod identity;
 pub(crate) mod init;

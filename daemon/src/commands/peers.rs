@@ -78,8 +78,21 @@ fn table(peers: &Value) -> String {
         let name = peer["npub"].as_str().or(peer["peer_id"].as_str()).unwrap_or("?");
         let of = |key: &str| peer[key].as_str().unwrap_or("");
         let _ = writeln!(text, "{:<7} {:<8} {:<6} {name}", of("state"), of("role"), of("via"));
+        let kinds: Vec<&str> = peer["abilities"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !kinds.is_empty() {
+            let _ = writeln!(text, "{:<24}does {}{}", "", kinds.join(" "), said(&peer["reputation"]));
+        }
     }
     text
+}
+
+/// What requesters say of a node.
+fn said(reputation: &Value) -> String {
+    let of = |key: &str| reputation[key].as_u64().unwrap_or_default();
+    if reputation.is_null() {
+        return String::new();
+    }
+    format!("; did {}, broke {}, of {} requesters", of("done"), of("broken") + of("unrevealed"), of("requesters"))
 }
 
 fn examined(report: &Value) -> String {

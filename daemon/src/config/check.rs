@@ -1,5 +1,6 @@
 //! What a parsed configuration must also satisfy.
 
+use nips::Attestation;
 use nips::identity::{ExternalIdentity, is_local_part};
 use nips::job::REQUEST_KINDS;
 
@@ -9,6 +10,8 @@ use super::{Api, Config, Embedder, EmbedderKind};
 pub(super) fn check(config: &Config) -> Result<(), String> {
     not_built(config)?;
     node(config)?;
+    federation(config)?;
+    attestation(config)?;
     dvm(config)?;
     embedder(config)?;
     if let Some(country) = &config.owner.country
@@ -28,22 +31,41 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 }
 
 fn not_built(config: &Config) -> Result<(), String> {
-    let federation = &config.federation;
     let later = [
         ("node.soul", config.node.soul.is_some()),
         ("owner.mxid", config.owner.mxid.is_some()),
         ("[matrix]", config.matrix != Default::default()),
         ("[tools]", !config.tools.is_empty()),
         ("[voice]", !config.voice.is_empty()),
-        (
-            "federation.lease_s and federation.auction_ms",
-            federation.lease_s.is_some() || federation.auction_ms.is_some(),
-        ),
         ("models.api = \"anthropic\"", config.models.iter().any(|m| m.api == Api::Anthropic)),
     ];
     match later.iter().find(|(_, used)| *used) {
         Some((key, _)) => Err(format!("{key} is not built yet in this release; take it out for now")),
         None => Ok(()),
+    }
+}
+
+fn federation(config: &Config) -> Result<(), String> {
+    let federation = &config.federation;
+    if !(1..=600).contains(&federation.lease_s) {
+        return Err("federation.lease_s must be 1 to 600 seconds".to_owned());
+    }
+    if !(50..=10_000).contains(&federation.auction_ms) {
+        return Err("federation.auction_ms must be 50 to 10000 milliseconds".to_owned());
+    }
+    Ok(())
+}
+
+fn attestation(config: &Config) -> Result<(), String> {
+    if config.owner.attestation.is_empty() {
+        return Ok(());
+    }
+    let attestation = Attestation::parse(&config.owner.attestation).map_err(|e| format!("owner.attestation: {e}"))?;
+    match config.owner.npub {
+        Some(owner) if owner != attestation.owner => {
+            Err("owner.attestation is signed by somebody else than owner.npub".to_owned())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

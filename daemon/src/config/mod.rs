@@ -74,6 +74,8 @@ section! {
         mxid: Option<String> = None,
         /// ISO 3166 country.
         country: Option<String> = None,
+        /// NIP-OA: the four elements of an `auth` tag.
+        attestation: Vec<String> = vec![],
     }
 }
 
@@ -168,16 +170,18 @@ section! {
 section! {
     /// `[federation]`
     Federation {
-        /// On or off. Off until auctions are there too.
-        enabled: bool = false,
+        /// On or off.
+        enabled: bool = true,
         /// Discovery on the LAN.
         mdns: bool = true,
         /// Multiaddresses to listen on.
         listen: Vec<String> = vec!["/ip4/0.0.0.0/udp/0/quic-v1".to_owned(), "/ip4/0.0.0.0/tcp/0".to_owned()],
-        /// Seconds.
-        lease_s: Option<u64> = None,
-        /// Milliseconds.
-        auction_ms: Option<u64> = None,
+        /// How long a worker has before it must say that it lives, seconds.
+        lease_s: u64 = 8,
+        /// How long bids are taken, ms; and revealed, the same.
+        auction_ms: u64 = 400,
+        /// What this node says about others' finished work goes to relays too.
+        publish_labels: bool = true,
     }
 }
 

@@ -5,7 +5,7 @@ use nips::dm::WRAP_KIND;
 use nips::job::request::{self, ParseError};
 use nips::job::{Input, JobId, REQUEST_KINDS, Standing, Verdict, admit};
 use nips::{Audience, DirectMessage, JobRequest};
-use nostr::{Event, EventId, JsonUtil, PublicKey, RelayUrl};
+use nostr::{Event, EventId, JsonUtil, RelayUrl};
 use tokio::sync::mpsc;
 
 use super::order::{Order, Origin, Work};
@@ -136,8 +136,8 @@ impl Desk {
         if verdict == Verdict::Accept {
             self.count_job(event, round.now_ms);
         }
-        let requested =
-            Input::Requested { verdict, needs_inputs: order.needs_inputs(), expires_at_ms: order.expires_at_ms() };
+        let needs_inputs = order.needs_inputs() || self.waits_for_its_turn(&order);
+        let requested = Input::Requested { verdict, needs_inputs, expires_at_ms: order.expires_at_ms() };
         self.begin(round, order, requested);
     }
 
@@ -152,9 +152,11 @@ impl Desk {
                 node: &self.tools.speaker.node,
                 now,
                 not_before: self.rules.first_start_s.max(now.saturating_sub(self.rules.catch_up_s)),
-                offered: self.can_do(request.kind, &request.customer),
+                offered: self.can_do(request),
                 open: self.is_open(),
-                queue_full: crowded || (!late && self.queue.len() >= self.rules.max_queued) || !self.has_room(),
+                queue_full: crowded
+                    || (!late && self.queue.len() + self.errands.len() >= self.rules.max_queued)
+                    || !self.has_room(),
                 over_rate: if late {
                     self.rates.past_is_over(&request.customer, request.created_at)
                 } else {
@@ -178,12 +180,19 @@ impl Desk {
         }
     }
 
-    /// Strangers are held to what was published; a model that serves only known people still serves those.
-    fn can_do(&self, kind: u16, customer: &PublicKey) -> bool {
-        let audience = self.people.audience(customer);
+    /// Strangers are held to what was published; a model that serves only known people still serves those. What names this node may be
+    /// done by a sister; of what names nobody each node does what it can itself.
+    fn can_do(&self, request: &JobRequest) -> bool {
+        let (kind, audience) = (request.kind, self.people.audience(&request.customer));
         let possible = self.offered.contains(&kind)
-            || (audience.is_known() && self.tools.workshop.kinds_for(audience).contains(&kind));
+            || (audience.is_known() && self.can_here(kind, audience))
+            || (!request.providers.is_empty() && self.can_elsewhere(kind, audience));
         possible && (self.rules.kinds.is_empty() || self.rules.kinds.contains(&kind))
+    }
+
+    /// True when a sister node may be the one to answer.
+    fn waits_for_its_turn(&self, order: &Order) -> bool {
+        order.is_broadcast() && self.can_elsewhere(order.kind(), Audience::Stranger)
     }
 
     fn has_room(&self) -> bool {
@@ -221,6 +230,7 @@ impl Desk {
             work,
             audience,
             origin: Origin::Nostr { request: Box::new(event.clone()), cipher: sealed, relays, came_by },
+            on: None,
         }
     }
 
@@ -265,6 +275,7 @@ impl Desk {
             work,
             audience,
             origin: Origin::Message { author: message.author, came_by },
+            on: None,
         };
         self.begin(
             round,
@@ -319,18 +330,33 @@ impl Desk {
         true
     }
 
+    /// Says why an order of somebody on this machine cannot be done.
+    fn is_possible(&self, order: &Order) -> Result<(), String> {
+        let Work::Job { kind, .. } = &order.work else { return Ok(()) };
+        let Some(on) = order.on.filter(|on| *on != self.tools.speaker.node) else {
+            let is_here = self.can_here(*kind, order.audience);
+            if is_here || (order.on.is_none() && self.can_elsewhere(*kind, order.audience)) {
+                return Ok(());
+            }
+            return Err(format!("kind {kind} cannot be done here now; `timmy status` lists what can"));
+        };
+        let Some(sisters) = &self.tools.sisters else {
+            return Err("the federation is switched off, so there is no other node; leave --on out".to_owned());
+        };
+        if sisters.view().able(*kind, order.audience.into()).contains(&on) {
+            return Ok(());
+        }
+        Err(format!("that node is not there, or cannot do kind {kind}; `timmy peer list` shows who can do what"))
+    }
+
     pub(super) fn submitted(
         &mut self,
         round: &mut Round,
         order: Order,
         listener: mpsc::Sender<Heard>,
     ) -> Result<JobId, String> {
-        if let Work::Job { kind, .. } = order.work
-            && !self.tools.workshop.kinds_for(Audience::Owner).contains(&kind)
-        {
-            return Err(format!("kind {kind} cannot be done here now; `timmy status` lists what can"));
-        }
-        if self.queue.len() >= self.rules.max_queued {
+        self.is_possible(&order)?;
+        if self.queue.len() + self.errands.len() >= self.rules.max_queued {
             return Err("the queue is full; try again when `timmy job list` is shorter".to_owned());
         }
         let requested =

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use bots::TaskInput;
 use nips::job::{Effect, Input, JobId, Machine, State};
+use nostr::PublicKey;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::order::Order;
 use super::round::Round;
-use super::{Desk, Heard};
+use super::{Desk, Hand, Heard};
 use crate::journal::Step;
+
+/// Jobs that sister nodes have at once: more would wait in their queues.
+const MAX_AWAY: usize = 128;
 
 /// A job that is not finished.
 pub struct Live {
@@ -34,6 +38,8 @@ pub struct Live {
     pub answer: Option<(String, Option<String>)>,
     /// Ids of the memories in it.
     pub memories: Vec<String>,
+    /// The sister node that made it.
+    pub executed_by: Option<PublicKey>,
 }
 
 impl Live {
@@ -51,6 +57,7 @@ impl Live {
             targets: BTreeSet::new(),
             answer: None,
             memories: vec![],
+            executed_by: None,
         }
     }
 
@@ -61,8 +68,9 @@ impl Live {
     }
 
     fn note_answer(&mut self, input: &Input) {
-        if let Input::Produced { output, model, .. } = input {
+        if let Input::Produced { output, model, executed_by, .. } = input {
             self.answer = Some((output.clone(), model.clone()));
+            self.executed_by = *executed_by;
         } else if let Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } = input {
             self.answer = Some((reason.clone(), None));
         }
@@ -100,11 +108,13 @@ impl Desk {
     /// Effects on the desk's own memory happen at once; those that leave it wait for the commit.
     fn note_effect(&mut self, round: &mut Round, id: JobId, effect: Effect) {
         match effect {
+            Effect::Enqueue { .. } if self.is_errand(id) => self.errands.push_back(id),
             Effect::Enqueue { .. } if self.live.get(&id).is_some_and(|l| l.late) => self.backlog.push_back(id),
             Effect::Enqueue { .. } => self.queue.push_back(id),
             Effect::Abort { .. } => {
                 self.queue.retain(|queued| *queued != id);
                 self.backlog.retain(|queued| *queued != id);
+                self.errands.retain(|queued| *queued != id);
                 if let Some(live) = self.live.get(&id) {
                     live.cancel.cancel();
                 }
@@ -146,8 +156,23 @@ impl Desk {
                 continue;
             }
             self.apply(round, id, Input::Started { attempt });
-            round.starts.push((id, attempt));
+            round.starts.push((id, attempt, Hand::Own));
             self.running += 1;
+        }
+    }
+
+    /// Gives jobs to the sister nodes; that they are asked is part of this round.
+    pub(super) fn send_errands(&mut self, round: &mut Round) {
+        while self.away < MAX_AWAY {
+            let Some(id) = self.errands.pop_front() else { return };
+            let Some(live) = self.live.get(&id) else { continue };
+            let attempt = live.machine.attempt();
+            if live.machine.state() != State::Assigned {
+                continue;
+            }
+            self.apply(round, id, Input::Called { attempt });
+            round.starts.push((id, attempt, Hand::Sister));
+            self.away += 1;
         }
     }
 }

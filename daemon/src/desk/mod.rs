@@ -11,6 +11,7 @@
 //! sequence number, outside relays by their cursors); crashed after it, the journal's open jobs are restarted at the next start.
 
 mod doors;
+mod errand;
 mod intake;
 mod live;
 pub mod lookup;
@@ -19,6 +20,7 @@ pub mod order;
 mod rates;
 mod round;
 pub mod speaker;
+mod turn;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -116,8 +118,8 @@ pub struct Happened {
     pub inputs: Vec<Input>,
     /// Signed events that go with them.
     pub words: Vec<Word>,
-    /// A worker is free again.
-    pub frees: bool,
+    /// Whose worker is free again.
+    pub frees: Option<Hand>,
     /// Looked-up inputs.
     pub resolved: Option<Vec<bots::TaskInput>>,
     /// Ids of the memories in the output.
@@ -126,8 +128,17 @@ pub struct Happened {
 
 impl Happened {
     fn new(job: JobId, inputs: Vec<Input>) -> Self {
-        Self { job, inputs, words: vec![], frees: false, resolved: None, memories: vec![] }
+        Self { job, inputs, words: vec![], frees: None, resolved: None, memories: vec![] }
     }
+}
+
+/// Whose worker is on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hand {
+    /// This node's.
+    Own,
+    /// A sister node's.
+    Sister,
 }
 
 /// What somebody on this machine hears of a job.
@@ -145,6 +156,8 @@ pub enum Heard {
         model: Option<String>,
         /// Ids of the memories in it.
         memories: Vec<String>,
+        /// The sister node that made it; none when this one did.
+        executed_by: Option<PublicKey>,
     },
 }
 
@@ -186,6 +199,8 @@ pub struct Tools {
     pub installs: crate::installs::Installs,
     /// The sister nodes; none when the federation is switched off.
     pub sisters: Option<crate::sisters::Sisters>,
+    /// How busy this node is.
+    pub pace: crate::sisters::Pace,
     /// Jobs are taken at all (`[dvm] enabled`).
     pub jobs_enabled: bool,
     /// Sealed events opened at a time.
@@ -295,7 +310,11 @@ pub struct Desk {
     /// Jobs that were asked for a while ago, and came by a catch-up or a restart: they take turns with the fresh ones.
     backlog: VecDeque<JobId>,
     backlog_is_next: bool,
+    /// Jobs for the sister nodes.
+    errands: VecDeque<JobId>,
     running: usize,
+    /// Jobs that sister nodes have.
+    away: usize,
     timers: BTreeSet<(u64, JobId)>,
     /// Which job said a word that is still in the outbox.
     spoken: HashMap<[u8; 32], JobId>,
@@ -327,7 +346,9 @@ impl Desk {
             queue: VecDeque::new(),
             backlog: VecDeque::new(),
             backlog_is_next: false,
+            errands: VecDeque::new(),
             running: 0,
+            away: 0,
             timers: BTreeSet::new(),
             spoken: HashMap::new(),
             rates,
@@ -362,6 +383,9 @@ impl Desk {
             round.opens.push(arrival);
         }
         self.finish(round).await;
+        if let Some(sisters) = &self.tools.sisters {
+            sisters.open(self.live.keys().copied());
+        }
         Ok(count)
     }
 
@@ -406,7 +430,7 @@ impl Desk {
         }
         let deadline = tokio::time::sleep(Duration::from_secs(3));
         tokio::pin!(deadline);
-        while self.running > 0 {
+        while self.running > 0 || self.away > 0 {
             let message = tokio::select! {
                 () = &mut deadline => break,
                 message = self.inbox.recv() => message,

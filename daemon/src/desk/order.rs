@@ -1,7 +1,7 @@
 //! What is asked of the node, whichever door it came by.
 
 use nips::Audience;
-use nips::job::{Cipher, JobId, Source};
+use nips::job::{Cipher, JobId, Source, request};
 use nostr::{Event, PublicKey, RelayUrl};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub struct Order {
     pub audience: Audience,
     /// The door, and how to answer.
     pub origin: Origin,
+    /// The node that is to do it, where somebody named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<PublicKey>,
 }
 
 /// What to do.
@@ -97,6 +100,19 @@ impl Order {
             Work::Job { inputs, .. } => inputs.iter().any(|i| matches!(i, Source::Event { .. } | Source::Job { .. })),
             Work::Talk { .. } | Work::Greet | Work::Welcome => false,
         }
+    }
+
+    /// True for a job that names no node: of several sisters one answers it.
+    pub fn is_broadcast(&self) -> bool {
+        match &self.origin {
+            Origin::Nostr { request, .. } => request::providers(request).is_empty(),
+            Origin::Message { .. } | Origin::Local => false,
+        }
+    }
+
+    /// True when nobody but its customer may read what it is about.
+    pub const fn is_sealed(&self) -> bool {
+        matches!(self.origin, Origin::Nostr { cipher: Some(_), .. })
     }
 
     /// When nobody wants it any more, Unix ms (NIP-40).

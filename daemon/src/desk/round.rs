@@ -9,7 +9,7 @@ use relay::Incoming;
 use tokio::sync::oneshot;
 
 use super::order::{Order, Origin};
-use super::{Desk, Happened, Heard, Live, Message, Opens, RETRY};
+use super::{Desk, Hand, Happened, Heard, Live, Message, Opens, RETRY};
 use crate::journal::{NewJob, Stamp, now_ms};
 
 /// What one round gathers.
@@ -17,7 +17,7 @@ pub struct Round {
     pub now_ms: u64,
     pub stamp: Stamp,
     pub effects: Vec<(JobId, Effect)>,
-    pub starts: Vec<(JobId, u32)>,
+    pub starts: Vec<(JobId, u32, Hand)>,
     pub opens: Opens,
     /// Ids that this round has taken in already.
     pub fresh: HashSet<[u8; 32]>,
@@ -25,6 +25,8 @@ pub struct Round {
     pub known: BTreeSet<[u8; 32]>,
     /// Requests that were taken back before they came.
     pub withdrawn: BTreeSet<[u8; 32]>,
+    /// Jobs that sister nodes did, and that this round writes down.
+    errands_over: Vec<JobId>,
     holds: Vec<Incoming>,
     replies: Vec<(oneshot::Sender<Result<JobId, String>>, JobId)>,
 }
@@ -40,6 +42,7 @@ impl Round {
             fresh: HashSet::new(),
             known: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
+            errands_over: vec![],
             holds: vec![],
             replies: vec![],
         }
@@ -138,10 +141,16 @@ impl Desk {
     }
 
     fn happened(&mut self, round: &mut Round, happened: Happened) {
-        if happened.frees {
-            self.running = self.running.saturating_sub(1);
-        }
         let id = happened.job;
+        match happened.frees {
+            Some(Hand::Own) => self.running = self.running.saturating_sub(1),
+            Some(Hand::Sister) => self.away = self.away.saturating_sub(1),
+            None => {}
+        }
+        let is_over = |input: &Input| matches!(input, Input::Produced { .. } | Input::WorkFailed { .. });
+        if happened.frees == Some(Hand::Sister) && happened.inputs.iter().any(is_over) {
+            round.errands_over.push(id);
+        }
         let Some(live) = self.live.get_mut(&id) else { return };
         if !happened.memories.is_empty() {
             live.memories = happened.memories;
@@ -232,6 +241,7 @@ impl Desk {
     /// Writes the round down, then acts.
     pub(super) async fn finish(&mut self, mut round: Round) {
         self.fill_slots(&mut round);
+        self.send_errands(&mut round);
         self.note_sequence(&mut round);
         if !round.stamp.is_empty() {
             crate::crash_point!("desk.before-journal");
@@ -243,11 +253,20 @@ impl Desk {
         for (reply, id) in round.replies {
             let _ = reply.send(Ok(id));
         }
+        if let (Some(sisters), false) = (&self.tools.sisters, round.errands_over.is_empty()) {
+            let sisters = sisters.clone();
+            self.tools.tracker.spawn(async move {
+                for id in round.errands_over {
+                    sisters.settled(&id).await;
+                }
+            });
+        }
+        self.tools.pace.set_desk(self.running + self.queue.len() + self.backlog.len());
         for arrival in round.opens {
             self.open(arrival);
         }
-        for (id, attempt) in round.starts {
-            self.start_worker(id, attempt);
+        for (id, attempt, hand) in round.starts {
+            self.start_worker(id, attempt, hand);
         }
         for (id, effect) in round.effects {
             self.carry_out(id, effect);
@@ -296,6 +315,7 @@ impl Desk {
                 output: output.clone(),
                 model: model.clone(),
                 memories: live.memories.clone(),
+                executed_by: live.executed_by,
             });
         }
     }

@@ -7,15 +7,16 @@ use bots::{DEFAULT_SYSTEM, Talk, Task, TaskInput, WorkError, converse};
 use nips::Audience;
 use nips::job::reply::{Feedback, Status};
 use nips::job::{Effect, Input, JobId, RESULT_KINDS, Slot, Source};
-use nostr::{Event, EventId, Filter, Kind, RelayUrl};
+use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::lookup;
 use super::order::{Order, Origin, Work};
 use super::speaker::SpeakError;
-use super::{Desk, DeskHandle, Happened, Message, Tools};
+use super::{Desk, DeskHandle, Hand, Happened, Message, Tools, errand};
 use crate::journal::{Word, now_ms};
+use crate::sisters::{Errand, Payload, Sisters};
 
 /// Work that is done sooner needs no word that it has begun.
 const SAY_PROCESSING_AFTER: Duration = Duration::from_millis(700);
@@ -38,11 +39,25 @@ const GREETING: &str = "Hello. I am an agent that talks only with its owner and 
      I do take jobs (NIP-90): my kind 31990 event lists them.";
 
 /// One piece of work that runs beside the desk.
-struct Bench {
-    tools: Arc<Tools>,
+pub(super) struct Bench {
+    pub(super) tools: Arc<Tools>,
     handle: DeskHandle,
-    order: Arc<Order>,
+    pub(super) order: Arc<Order>,
     cancel: CancellationToken,
+    hand: Hand,
+}
+
+/// What came of a job.
+struct Done {
+    output: bots::Output,
+    /// The sister node that did it.
+    by: Option<PublicKey>,
+}
+
+impl From<bots::Output> for Done {
+    fn from(output: bots::Output) -> Self {
+        Self { output, by: None }
+    }
 }
 
 impl Desk {
@@ -53,14 +68,19 @@ impl Desk {
             handle: self.handle.clone(),
             order: Arc::clone(&live.order),
             cancel: live.cancel.clone(),
+            hand: Hand::Own,
         })
     }
 
-    pub(super) fn start_worker(&mut self, id: JobId, attempt: u32) {
+    pub(super) fn start_worker(&mut self, id: JobId, attempt: u32, hand: Hand) {
         let Some(bench) = self.bench(id) else {
-            self.running = self.running.saturating_sub(1);
+            match hand {
+                Hand::Own => self.running = self.running.saturating_sub(1),
+                Hand::Sister => self.away = self.away.saturating_sub(1),
+            }
             return;
         };
+        let bench = Bench { hand, ..bench };
         let resolved = self.live.get(&id).and_then(|l| l.resolved.clone());
         self.tools.tracker.spawn(async move {
             crate::crash_point!("worker.executing");
@@ -76,10 +96,11 @@ impl Desk {
             let found = tokio::select! {
                 () = bench.cancel.cancelled() => return,
                 () = bench.tools.cancel.cancelled() => return,
-                found = bench.resolve() => found,
+                found = bench.resolve_in_turn() => found,
             };
             let happened = match found {
-                Ok(inputs) => Happened { resolved: Some(inputs), ..Happened::new(id, vec![Input::Resolved]) },
+                Ok(None) => Happened::new(id, vec![Input::Yielded]),
+                Ok(Some(inputs)) => Happened { resolved: Some(inputs), ..Happened::new(id, vec![Input::Resolved]) },
                 Err(reason) => Happened::new(id, vec![Input::Unresolvable { reason }]),
             };
             bench.handle.send(Message::Happened(happened)).await;
@@ -111,20 +132,31 @@ impl Bench {
     async fn work(&self, attempt: u32, resolved: Option<Arc<Vec<TaskInput>>>) -> Happened {
         let timer = self.tools.metrics.start_task();
         let id = self.order.id;
-        let mut happened = Happened { frees: true, ..Happened::new(id, vec![]) };
+        let mut happened = Happened { frees: Some(self.hand), ..Happened::new(id, vec![]) };
+        let began = std::time::Instant::now();
         match self.carried_out(resolved).await {
-            Ok(output) => {
+            Ok(Done { output, by: executed_by }) => {
                 timer.done("ok");
+                if self.hand == Hand::Own {
+                    self.tools.pace.took(self.order.kind(), began.elapsed());
+                }
                 let effect =
                     Effect::SayResult { output: output.content.clone(), model: output.model.clone(), at_ms: now_ms() };
                 happened.memories = output.memories;
-                happened.inputs.push(Input::Produced { attempt, output: output.content, model: output.model });
+                happened.inputs.push(Input::Produced {
+                    attempt,
+                    output: output.content,
+                    model: output.model,
+                    executed_by,
+                });
                 self.try_speak(&mut happened, &effect).await;
             }
             Err(WorkError::Cancelled) => {
                 timer.done("cancelled");
                 if self.tools.cancel.is_cancelled() {
                     happened.inputs.push(Input::Released { attempt });
+                } else if let (Hand::Sister, Some(sisters)) = (self.hand, &self.tools.sisters) {
+                    sisters.take_back(&id).await;
                 }
             }
             Err(error) => {
@@ -155,12 +187,15 @@ impl Bench {
         Ok((Slot::Error, speaker.error(&self.order, reason, *at_ms).await?))
     }
 
-    async fn carried_out(&self, resolved: Option<Arc<Vec<TaskInput>>>) -> Result<bots::Output, WorkError> {
+    async fn carried_out(&self, resolved: Option<Arc<Vec<TaskInput>>>) -> Result<Done, WorkError> {
         // Conscience first: before any worker or model, whatever the door (DESIGN §7).
         if let Some(crisis) = self.tools.conscience.check(&self.order.words()) {
             self.tools.metrics.crisis();
             self.tell_owner().await;
-            return Ok(bots::Output::plain(crisis.answer(self.tools.country.as_deref(), None)));
+            return Ok(bots::Output::plain(crisis.answer(self.tools.country.as_deref(), None)).into());
+        }
+        if let (Hand::Sister, Some(sisters)) = (self.hand, &self.tools.sisters) {
+            return self.errand(sisters, resolved).await;
         }
         let (progress, parts) = mpsc::channel(1);
         let work = self.labour(resolved, &progress);
@@ -169,7 +204,40 @@ impl Bench {
             biased;
             () = self.cancel.cancelled() => Err(WorkError::Cancelled),
             () = self.tools.cancel.cancelled() => Err(WorkError::Cancelled),
-            done = tokio::time::timeout(WORK_MAX, work) => done.unwrap_or_else(|_| Err(WorkError::Failed("it took longer than ten minutes".to_owned()))),
+            done = tokio::time::timeout(WORK_MAX, work) => done
+                .unwrap_or_else(|_| Err(WorkError::Failed("it took longer than ten minutes".to_owned())))
+                .map(Done::from),
+            never = watch => match never {},
+        }
+    }
+
+    /// A sister node does it. How long that may take is the federation's business: it ends by itself.
+    async fn errand(&self, sisters: &Sisters, resolved: Option<Arc<Vec<TaskInput>>>) -> Result<Done, WorkError> {
+        let Work::Job { kind, params, output, .. } = &self.order.work else { return Err(WorkError::Cancelled) };
+        let (_progress, parts) = mpsc::channel(1);
+        let work = async {
+            let inputs = match resolved {
+                Some(inputs) => inputs.as_ref().clone(),
+                None => self.resolve().await.map_err(WorkError::BadInput)?,
+            };
+            let payload = Payload { inputs, params: params.clone(), output: output.clone() };
+            let may_self = self.tools.workshop.kinds_for(self.order.audience).contains(kind);
+            let submission = errand::submission(&self.order, *kind, payload.to_json(), may_self)
+                .ok_or_else(|| WorkError::BadInput(format!("kind {kind} is no job")))?;
+            match sisters.errand(&self.order.id, submission).await {
+                Errand::Done { output, executed_by } => {
+                    let by = (executed_by != self.tools.speaker.node).then_some(executed_by);
+                    Ok(Done { output: bots::Output::plain(output), by })
+                }
+                Errand::Failed(why) => Err(WorkError::Failed(why)),
+            }
+        };
+        let watch = self.report(parts);
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(WorkError::Cancelled),
+            () = self.tools.cancel.cancelled() => Err(WorkError::Cancelled),
+            done = work => done,
             never = watch => match never {},
         }
     }
@@ -284,6 +352,11 @@ impl Bench {
         if self.tools.journal.add_words(words, now_ms()).await.is_ok() {
             self.tools.outbox.wake();
         }
+    }
+
+    /// The inputs; none when a sister node has answered the job.
+    async fn resolve_in_turn(&self) -> Result<Option<Vec<TaskInput>>, String> {
+        if self.has_turn().await { self.resolve().await.map(Some) } else { Ok(None) }
     }
 
     async fn resolve(&self) -> Result<Vec<TaskInput>, String> {

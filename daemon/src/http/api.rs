@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use nips::Audience;
 use nips::job::{Input, JobId, Machine, Source};
+use nostr::{PublicKey, ToBech32};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +39,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/jobs/{id}/cancel", post(cancel))
         .nest("/memory", super::memory::router())
         .nest("/peers", super::peers::router())
+        .nest("/auctions", super::auctions::router())
         .layer(middleware::from_fn_with_state(shared, auth::gate))
 }
 
@@ -65,7 +67,7 @@ struct Ask {
 
 /// Answers with JSON lines: `{"partial":…}` while it is written, last `{"id","state","output","model"}`.
 async fn ask(State(shared): State<Arc<Shared>>, Json(ask): Json<Ask>) -> Result<Response, Failure> {
-    begin(&shared, Work::Talk { text: limited(ask.text)? }, true).await
+    begin(&shared, Work::Talk { text: limited(ask.text)? }, None, true).await
 }
 
 #[derive(Deserialize)]
@@ -74,6 +76,8 @@ struct Submit {
     input: String,
     #[serde(default)]
     params: Vec<(String, String)>,
+    /// The node that is to do it.
+    on: Option<PublicKey>,
     #[serde(default = "yes")]
     wait: bool,
 }
@@ -86,7 +90,8 @@ async fn submit(State(shared): State<Arc<Shared>>, Json(asked): Json<Submit>) ->
     let input = limited(asked.input)?;
     let is_url = ["http://", "https://"].iter().any(|s| input.starts_with(s)) && !input.contains(char::is_whitespace);
     let inputs = vec![if is_url { Source::Url(input) } else { Source::Text(input) }];
-    begin(&shared, Work::Job { kind: asked.kind, inputs, params: asked.params, output: None }, asked.wait).await
+    let work = Work::Job { kind: asked.kind, inputs, params: asked.params, output: None };
+    begin(&shared, work, asked.on, asked.wait).await
 }
 
 fn limited(text: String) -> Result<String, Failure> {
@@ -99,10 +104,10 @@ fn limited(text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn begin(shared: &Shared, work: Work, wait: bool) -> Result<Response, Failure> {
+async fn begin(shared: &Shared, work: Work, on: Option<PublicKey>, wait: bool) -> Result<Response, Failure> {
     let id = JobId::from_bytes(rand::random());
     let (listener, heard) = mpsc::channel(PARTS);
-    let order = Order { id, work, audience: Audience::Owner, origin: Origin::Local };
+    let order = Order { id, work, audience: Audience::Owner, origin: Origin::Local, on };
     let refused = |reason| Failure(StatusCode::SERVICE_UNAVAILABLE, reason);
     if !shared.tools.metrics.is_journal_ok() {
         return Err(refused("the journal cannot be written, so nothing is taken; `timmy status` says why".to_owned()));
@@ -113,14 +118,15 @@ async fn begin(shared: &Shared, work: Work, wait: bool) -> Result<Response, Fail
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "state": "received" }))).into_response());
     }
-    let npub = shared.ready.npub.clone();
+    let own = shared.ready.npub.clone();
     let lines = futures_util::stream::unfold(heard, move |mut heard| {
-        let npub = npub.clone();
+        let own = own.clone();
         async move {
             let line = match heard.recv().await? {
                 Heard::Partial(text) => json!({ "partial": text }),
-                Heard::Done { state, output, model, memories } => {
-                    json!({ "id": id, "state": state, "output": output, "model": model, "memories": memories, "executed_by": npub })
+                Heard::Done { state, output, model, memories, executed_by } => {
+                    let by = executed_by.and_then(|key| key.to_bech32().ok()).unwrap_or(own);
+                    json!({ "id": id, "state": state, "output": output, "model": model, "memories": memories, "executed_by": by })
                 }
             };
             Some((Ok::<_, Infallible>(format!("{line}\n")), heard))
@@ -182,6 +188,11 @@ fn answer_in(input: &Input) -> Option<&str> {
     if let Input::WorkFailed { reason, .. } | Input::Unresolvable { reason } = input { Some(reason) } else { None }
 }
 
+/// The sister node that did it, where an input says so.
+fn worker_in(input: &Input) -> Option<PublicKey> {
+    if let Input::Produced { executed_by, .. } = input { *executed_by } else { None }
+}
+
 async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, Failure> {
     let (row, inputs) = find(&shared, &id).await?;
     let words = shared.tools.journal.words_of(row.id).await.map_err(broken)?;
@@ -197,6 +208,12 @@ async fn show(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Resu
     let mut shown = serde_json::to_value(listed(&row)).map_err(broken)?;
     shown["work"] = order["work"].clone();
     shown["output"] = output.into();
+    let by = inputs.iter().rev().find_map(|(_, input)| worker_in(input));
+    shown["executed_by"] = by.map(|key| key.to_bech32().ok().unwrap_or_default()).into();
+    // The name of the task that sister nodes know: `timmy auction verify` takes either.
+    let was_called = inputs.iter().any(|(_, input)| matches!(input, Input::Called { .. }));
+    let task = shared.tools.sisters.as_ref().filter(|_| was_called).map(|sisters| sisters.task_of(&row.id).to_string());
+    shown["task"] = task.into();
     shown["published"] = published.into();
     Ok(Json(shown).into_response())
 }

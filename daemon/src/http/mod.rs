@@ -1,6 +1,7 @@
 //! The HTTP face, on the relay's port: NIP-11, NIP-05, health, metrics, the local API and a page for people.
 
 mod api;
+mod auctions;
 mod auth;
 mod client;
 mod listen;
@@ -144,7 +145,7 @@ async fn root(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         let body = shared.tools.server.information().to_string();
         return open_to_all(([(header::CONTENT_TYPE, "application/nostr+json")], body).into_response());
     }
-    Html(page::page(&shared)).into_response()
+    Html(page::page(&shared).await).into_response()
 }
 
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::Shared;
 use super::api::Failure;
-use crate::sisters::Lag;
+use crate::sisters::{Lag, Sisters};
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -45,12 +45,16 @@ impl From<FederationError> for Failure {
 }
 
 fn federation(shared: &Shared) -> Result<&Federation, Failure> {
+    sisters(shared).map(|sisters| &sisters.federation)
+}
+
+pub(super) fn sisters(shared: &Shared) -> Result<&Sisters, Failure> {
     let off = || {
         let words =
             "the federation is switched off; put `[federation] enabled = true` into the configuration and restart";
         Failure(StatusCode::CONFLICT, words.to_owned())
     };
-    shared.tools.sisters.as_ref().map(|sisters| &sisters.federation).ok_or_else(off)
+    shared.tools.sisters.as_ref().ok_or_else(off)
 }
 
 fn standing(standing: Standing) -> &'static str {
@@ -85,6 +89,7 @@ fn shown(peer: &Peer, lag: Option<&Lag>) -> Value {
         "via": via,
         "last_seen": peer.last_seen,
         "abilities": peer.abilities,
+        "reputation": peer.reputation,
         "lag": lag,
     })
 }

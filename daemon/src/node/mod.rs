@@ -134,6 +134,9 @@ pub async fn start(
         ));
     }
     write_private(&home.ready_file(), serde_json::to_string(&found.ready)?.as_bytes())?;
+    if let Some(sisters) = &tools.sisters {
+        sisters.employ(Arc::clone(&tools), rules.clone());
+    }
     let Found { keys, identity, ready, people, .. } = found;
     let publisher =
         Publisher { tools: Arc::clone(&tools), keys, identity, kinds: rules.kinds.clone(), desk: handle.clone() };
@@ -181,7 +184,9 @@ async fn furnish(
     let configured = config.nostr.relays.clone();
     let own = parts::own_relays(config, &found.ready);
     let passport = PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?, installs.clone());
-    let sisters = parts::sisters(config, found, Arc::clone(&signer), (&memory, &installs, &passport, &pool));
+    let pace = crate::sisters::Pace::default();
+    let around = (&memory, &installs, &passport, &pool, &outbox);
+    let sisters = parts::sisters(config, found, Arc::clone(&signer), around, &pace);
     let sisters = crate::sisters::start(sisters, &inner.tracker, &inner.cancel).await?;
     let tools = Tools {
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
@@ -200,6 +205,7 @@ async fn furnish(
         tell_owner: config.safety.tell_owner,
         facts,
         metrics,
+        pace,
         tracker: inner.tracker.clone(),
         cancel: inner.cancel.clone(),
         jobs_enabled: config.dvm.enabled,

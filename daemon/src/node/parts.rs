@@ -10,10 +10,11 @@ use bots::conscience::Lines;
 use bots::model::{Api, Link, OpenAiModel, Secret, SystemClock};
 use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Workshop};
 use memory::{Memory, MemoryOptions};
+use nips::Attestation;
 use nips::identity::{Identity, published_relays};
 use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
 use relay::signer::RemoteSignerError;
-use relay::{AuthPolicy, Pool, RemoteSigner, Server, ServerConfig, WritePolicy};
+use relay::{AuthPolicy, Outbox, Pool, RemoteSigner, Server, ServerConfig, WritePolicy};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -155,7 +156,8 @@ pub(super) fn sisters<'a>(
     config: &'a Config,
     found: &'a Found,
     signer: Arc<dyn NostrSigner>,
-    (memory, installs, passport, pool): (&Memory, &Installs, &PassportWatch, &Pool),
+    (memory, installs, passport, pool, outbox): (&Memory, &Installs, &PassportWatch, &Pool, &Outbox),
+    pace: &sisters::Pace,
 ) -> sisters::Parts<'a> {
     sisters::Parts {
         config,
@@ -167,6 +169,8 @@ pub(super) fn sisters<'a>(
         installs: installs.clone(),
         passport: passport.clone(),
         pool: pool.clone(),
+        outbox: outbox.clone(),
+        pace: pace.clone(),
         owner: found.people.owner,
     }
 }
@@ -183,6 +187,19 @@ pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) 
         domain: config.node.domain.clone(),
         relays,
         external: config.external_identities(),
+        attestation: attestation(config, node),
+    }
+}
+
+/// The owner's attestation, if it is good for this node's profile now. A bad one is a word in the log: the node is no worse without it.
+fn attestation(config: &Config, node: PublicKey) -> Option<Attestation> {
+    let attestation = Attestation::parse(&config.owner.attestation).ok()?;
+    match attestation.verify(&node, 0, now_ms() / 1000) {
+        Ok(()) => Some(attestation),
+        Err(error) => {
+            tracing::warn!(%error, "owner.attestation is not published; `timmy attest` makes a new one");
+            None
+        }
     }
 }
 

@@ -5,26 +5,35 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use federation::{Host, HostError, Linked, Post, Shelf, Write};
+use federation::auction::{Ask, Figures};
+use federation::lease::Stop;
+use federation::tasks::{Execution, Notice, WorkId};
+use federation::{Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
 use memory::Memory;
 use nips::PeerCard;
 use nips::dm;
 use nips::federation::letter;
 use nostr::nips::nip44;
 use nostr::{Event, JsonUtil, Keys, NostrSigner, PublicKey, UnsignedEvent};
-use relay::Pool;
 use relay::pool::PublishReply;
+use relay::{Outbox, Pool, Target};
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use super::errands::Errands;
+use super::hands::Hands;
 use super::sync::Links;
+use crate::desk::speaker::word;
 use crate::journal::{Journal, ShelfWrite, now_ms};
 use crate::keys::NodeKeys;
 use crate::passport::PassportWatch;
 
 /// How long one relay may take to store a letter.
 const LETTER: Duration = Duration::from_secs(8);
+
+/// How long a label is sent again to a relay that is away, seconds.
+const LABEL_S: u64 = 7 * 24 * 3600;
 
 /// What the federation asks things of.
 pub struct House {
@@ -36,6 +45,11 @@ pub struct House {
     pub pool: Pool,
     pub owner: Option<PublicKey>,
     pub links: Links,
+    pub hands: Hands,
+    pub errands: Errands,
+    pub outbox: Outbox,
+    /// Where labels are published beside our own relay; none when the owner does not want that.
+    pub labels_to: Option<Vec<nostr::RelayUrl>>,
     pub tracker: TaskTracker,
 }
 
@@ -157,5 +171,57 @@ impl Host for House {
 
     fn twin(&self, card: &PeerCard) {
         self.passport.twin(card);
+    }
+
+    async fn figures(&self, ask: Ask) -> Option<Figures> {
+        self.hands.figures(&ask)
+    }
+
+    fn execute(&self, execution: Execution) {
+        self.hands.execute(execution, &self.tracker);
+    }
+
+    fn extend(&self, work: WorkId, fence_ms: u64) {
+        self.hands.extend(&work, fence_ms);
+    }
+
+    fn stop(&self, work: WorkId, why: Stop) {
+        tracing::debug!(task = %work.attempt.task, ?why, "work for a sister node is stopped");
+        self.hands.stop(&work);
+    }
+
+    fn ended(&self, ended: TaskEnd) {
+        self.errands.ended(ended);
+    }
+
+    fn publish(&self, label: Event) {
+        let Some(relays) = &self.labels_to else { return };
+        let until = now_ms() / 1000 + LABEL_S;
+        let targets = std::iter::once(Target::Local).chain(relays.iter().cloned().map(Target::Relay));
+        let words = vec![word(None, &label, targets.map(|target| (target, until)).collect())];
+        let (journal, outbox) = (self.journal.clone(), self.outbox.clone());
+        self.tracker.spawn(async move {
+            match journal.add_words(words, now_ms()).await {
+                Ok(()) => outbox.wake(),
+                Err(error) => tracing::warn!(%error, "a label is not published"),
+            }
+        });
+    }
+
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::LateResult { attempt, from, reason } => {
+                tracing::info!(task = %attempt.task, from = %from.to_hex(), ?reason, "a result came too late and is not taken");
+            }
+            Notice::Marked { subject, outcome, attempt } => {
+                tracing::info!(task = %attempt.task, node = %subject.to_hex(), outcome = outcome.as_str(), "a sister node did not do what it had said");
+            }
+            Notice::BrokenRules { requester, attempt, reason } => {
+                tracing::warn!(task = %attempt.task, requester = %requester.to_hex(), ?reason, "a sister node broke the rules of an auction");
+            }
+            other @ (Notice::Accepted(_) | Notice::NotAccepted(..) | Notice::Suspected(..)) => {
+                tracing::debug!(?other, "a task between sister nodes");
+            }
+        }
     }
 }

@@ -343,6 +343,7 @@ impl Core {
                 let _ = reply.send(());
             }
             Command::Task(input) => self.task_input(*input).await,
+            Command::Reputation(passport, reply) => drop(reply.send(self.works.reputation().record(&passport))),
             Command::Transcript(task, reply) => drop(reply.send(self.transcript(task).await)),
         }
     }

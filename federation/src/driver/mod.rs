@@ -41,6 +41,7 @@ use crate::invitation::{Ended, JoinError};
 use crate::keyring::KeyringError;
 use crate::membership::{Refused, Standing};
 use crate::net::{Keypair, Multiaddr, NetError};
+use crate::reputation::Record;
 use crate::tasks::{Input as Task, Settings, Submission, WorkId};
 
 /// Commands that wait: each comes of a person, or of the memory's own changes.
@@ -131,6 +132,7 @@ pub(crate) enum Command {
     Submit(Box<Submission>, oneshot::Sender<()>),
     Task(Box<Task>),
     Transcript(TaskId, oneshot::Sender<Vec<Event>>),
+    Reputation(PublicKey, oneshot::Sender<Option<Record>>),
 }
 
 /// Speaks with the running federation. Clones speak with the same one.
@@ -247,6 +249,14 @@ impl Federation {
     /// [`FederationError::Stopped`].
     pub async fn transcript(&self, task: TaskId) -> Result<Vec<Event>, FederationError> {
         self.ask(|reply| Command::Transcript(task, reply)).await
+    }
+
+    /// What requesters say about a passport's work, this node's own included; none when nobody said anything.
+    ///
+    /// # Errors
+    /// [`FederationError::Stopped`].
+    pub async fn reputation(&self, passport: PublicKey) -> Result<Option<Record>, FederationError> {
+        self.ask(|reply| Command::Reputation(passport, reply)).await
     }
 
     /// This install has a new peer card.

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::node::cli;
 
-const COMMANDS: [&[&str]; 46] = [
+const COMMANDS: [&[&str]; 49] = [
     &[],
     &["run"],
     &["init"],
@@ -44,6 +44,9 @@ const COMMANDS: [&[&str]; 46] = [
     &["peer", "admin"],
     &["peer", "remove"],
     &["peer", "doctor"],
+    &["attest"],
+    &["auction"],
+    &["auction", "verify"],
     &["backup"],
     &["restore"],
     &["config"],

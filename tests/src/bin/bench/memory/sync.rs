@@ -78,7 +78,9 @@ async fn over_a_stream(here: &Memory, there: &Memory) -> usize {
         match report.end {
             End::Complete => break,
             End::Partial => {}
-            other => panic!("{other:?}"),
+            end @ (End::Failed { .. } | End::GaveUp | End::Misbehaved(_) | End::Replica(_) | End::Private) => {
+                panic!("{end:?}")
+            }
         }
     }
     drop((asking, answering));

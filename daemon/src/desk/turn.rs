@@ -1,0 +1,86 @@
+//! Whose turn it is: of several sister nodes that could answer a job which names nobody, one does (DESIGN §6, Offers).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nips::Audience;
+use nips::job::FEEDBACK_KIND;
+use nips::task::rank::{self, Heard, Turn};
+use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
+use tokio::time::Instant;
+
+use super::lookup;
+use super::order::{Origin, Work};
+use super::work::Bench;
+
+/// How often it is looked who is alive, while another one is before this node.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often it is looked whether one that is on it has answered.
+const STAND: Duration = Duration::from_secs(2);
+/// How long relays may take to say what was answered.
+const ASK: Duration = Duration::from_secs(3);
+/// A request that was sent longer ago may have been answered by others, seconds.
+const FRESH_S: u64 = 2;
+
+impl Bench {
+    /// Waits for this node's turn; false when a sister node has answered.
+    pub(super) async fn has_turn(&self) -> bool {
+        let (Some(sisters), Work::Job { kind, .. }) = (&self.tools.sisters, &self.order.work) else { return true };
+        let Origin::Nostr { request, came_by, .. } = &self.order.origin else { return true };
+        if !self.order.is_broadcast() {
+            return true;
+        }
+        let me = self.tools.speaker.node;
+        let began = Instant::now();
+        let is_fresh = request.created_at.as_secs() + FRESH_S >= crate::journal::now_ms() / 1000;
+        loop {
+            let mut able = sisters.view().able(*kind, Audience::Stranger.into());
+            able.insert(me);
+            let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), waited_ms);
+            let wait = match first {
+                Turn::Answer if waited_ms < rank::STEP_MS && is_fresh => return true,
+                Turn::Answer => {
+                    let heard = self.heard(request, came_by.as_ref(), &sisters.view().members()).await;
+                    match rank::turn(&self.order.id, &me, &able, &heard, waited_ms) {
+                        Turn::Answer => return true,
+                        Turn::Never => return false,
+                        Turn::Stand => STAND,
+                        Turn::Wait { ms } => Duration::from_millis(ms).min(LOOK),
+                    }
+                }
+                Turn::Wait { ms } => Duration::from_millis(ms).min(LOOK),
+                Turn::Never | Turn::Stand => return false,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What members said about a request, at our own relay and at those where it may have been seen.
+    async fn heard(&self, request: &Event, came_by: Option<&RelayUrl>, members: &BTreeSet<PublicKey>) -> Heard {
+        let me = self.tools.speaker.node;
+        let others: Vec<PublicKey> = members.iter().filter(|member| **member != me).copied().collect();
+        let kinds = [self.order.kind() + 1000, FEEDBACK_KIND].map(Kind::from_u16);
+        let filter = Filter::new().event(request.id).authors(others).kinds(kinds);
+        let mut relays = lookup::connected(&self.tools.pool, &self.tools.speaker.configured);
+        relays.extend(came_by.filter(|url| !relays.contains(url)).cloned());
+        let own = self.tools.server.query(vec![filter.clone()]).await.unwrap_or_default();
+        let found = lookup::ask(&self.tools.pool, &relays, &filter, ASK).await;
+        said(request.id, own.iter().chain(&found))
+    }
+}
+
+/// What the words of members about a request come to.
+fn said<'a>(request: EventId, words: impl Iterator<Item = &'a Event>) -> Heard {
+    let mut heard = Heard::default();
+    let mut newest = None;
+    for event in words.filter(|event| event.tags.event_ids().any(|id| *id == request)) {
+        if event.kind.as_u16() != FEEDBACK_KIND {
+            heard.result = true;
+        } else if newest.is_none_or(|at| at <= event.created_at) {
+            newest = Some(event.created_at);
+            heard.feedback = Some(event.pubkey);
+        }
+    }
+    heard
+}

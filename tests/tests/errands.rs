@@ -1,0 +1,229 @@
+//! Sister nodes work for each other, as real processes: what one cannot do the other does, and who dies in the middle takes nothing along.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nostr::{Event, EventId, Filter, Keys, Kind, PublicKey};
+use serde_json::Value;
+use tests::client::{request, sealed_request};
+use tests::node::keys;
+use tests::sisters::{SISTER, let_in, npub, seen, sister};
+use tests::{Client, ModelDouble, Node, Outside, eventually};
+
+const AT_ONCE: Duration = Duration::ZERO;
+/// A story of three seconds: long enough to die in.
+const SLOWLY: Duration = Duration::from_millis(150);
+const STORY: [&str; 20] = ["word "; 20];
+
+async fn worker(model: &ModelDouble) -> Node {
+    Node::builder().config(SISTER).config("lease_s = 2").config(&model.config("")).start().await
+}
+
+async fn is_able(node: &Node, other: &Node, kind: &str) {
+    eventually("the other can do it", async || {
+        let peer = seen(node, other).await?;
+        peer["abilities"].as_array().unwrap().iter().any(|one| one == kind).then_some(())
+    })
+    .await;
+}
+
+fn told(text: &str, p: &PublicKey) -> Event {
+    request(&keys(), 5050, &[&["i", text, "text"], &["p", &p.to_hex()]])
+}
+
+async fn results(client: &mut Client, asked: &Event) -> Vec<Event> {
+    let answers = client.answers(asked).await;
+    answers.into_iter().filter(|event| event.kind.as_u16() == asked.kind.as_u16() + 1000).collect()
+}
+
+async fn labels(node: &Node) -> Vec<Event> {
+    Client::connect(node.relay()).await.query(Filter::new().kind(Kind::from_u16(1985))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_cannot_do_the_other_does_and_everybody_can_recompute_why_it_was_that_one() {
+    let model = ModelDouble::start(&["Once ", "upon ", "a time"], AT_ONCE).await;
+    let (a, b) = (sister().await, worker(&model).await);
+    let (code, _, err) = a.cli(&["job", "submit", "--kind", "5050", "--input", "tell"]).await;
+    assert!(code == 1 && err.contains("cannot be done here"), "{err}");
+    let_in(&a, &b, &[]).await;
+    is_able(&a, &b, "5050").await;
+    let done = a.json(&["job", "submit", "--kind", "5050", "--input", "tell"]).await;
+    assert_eq!((done["output"].as_str(), done["executed_by"].as_str()), (Some("Once upon a time"), Some(&*npub(&b))));
+    let job = done["id"].as_str().unwrap();
+    let shown = a.json(&["job", "show", job]).await;
+    assert_eq!((shown["state"].as_str(), shown["executed_by"].as_str()), (Some("settled"), Some(&*npub(&b))));
+    let run = a.json(&["job", "replay", job]).await;
+    assert_eq!(run["same_as_journal"], true, "{run}");
+    // The requester knows the auction by its job, the other by the task.
+    for (node, id) in [(&a, job), (&a, shown["task"].as_str().unwrap()), (&b, shown["task"].as_str().unwrap())] {
+        let verified = node.json(&["auction", "verify", id]).await;
+        let found = (&verified["ok"], verified["winner"].as_str(), verified["requester"].as_str());
+        assert_eq!(found, (&Value::Bool(true), Some(&*npub(&b)), Some(&*npub(&a))), "{verified}");
+        assert!(verified["price"].as_u64().unwrap() > 0, "{verified}");
+    }
+    let (code, _, err) = a.cli(&["auction", "verify", &"0".repeat(64)]).await;
+    assert!(code == 1 && err.contains("no auction"), "{err}");
+    // The label is on the requester's relay, names the worker, and is known to both.
+    let label = eventually("a label", async || labels(&a).await.pop()).await;
+    assert_eq!(label.pubkey, a.public_key());
+    assert!(label.tags.public_keys().any(|key| *key == b.public_key()), "{label:?}");
+    assert_eq!(seen(&a, &b).await.unwrap()["reputation"]["done"], 1);
+    // Somebody may be named, and then it is that one or nobody.
+    let here = a.json(&["job", "submit", "--kind", "5000", "--input", "text", "--on", &npub(&a)]).await;
+    assert_eq!(here["executed_by"], npub(&a));
+    let there = a.json(&["job", "submit", "--kind", "5000", "--input", "text", "--on", &npub(&b)]).await;
+    assert_eq!((there["output"].as_str(), there["executed_by"].as_str()), (Some("text"), Some(&*npub(&b))));
+    let (code, _, err) = a.cli(&["job", "submit", "--kind", "5050", "--input", "x", "--on", &npub(&a)]).await;
+    assert!(code == 1 && err.contains("cannot be done here"), "{err}");
+    let (code, _, err) =
+        a.cli(&["job", "submit", "--kind", "5000", "--input", "x", "--on", &hex_to_npub(&keys())]).await;
+    assert!(code == 1 && err.contains("timmy peer list"), "{err}");
+}
+
+fn hex_to_npub(keys: &Keys) -> String {
+    use nostr::ToBech32;
+    keys.public_key().to_bech32().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_one_is_served_by_another_and_of_a_sealed_job_nothing_is_published() {
+    let model = ModelDouble::start(&["a ", "secret"], AT_ONCE).await;
+    let (a, b) = (sister().await, worker(&model).await);
+    let_in(&a, &b, &[]).await;
+    is_able(&a, &b, "5050").await;
+    let mut client = Client::connect(a.relay()).await;
+    eventually("the offer names what the sister can do", async || {
+        let offers = client.query(Filter::new().kind(Kind::from_u16(31990)).author(a.public_key())).await;
+        let names = |offer: &Event| offer.tags.iter().any(|tag| tag.as_slice() == ["k", "5050"]);
+        offers.iter().any(names).then_some(())
+    })
+    .await;
+    let customer = keys();
+    let tags: &[&[&str]] = &[&["i", "tell", "text"]];
+    let sealed = sealed_request(&customer, &a.public_key(), 5050, tags);
+    client.must_publish(&sealed).await;
+    let result = client.result(&sealed).await;
+    assert_eq!(result.pubkey, a.public_key(), "answered by the one that was asked");
+    assert!(!result.content.contains("secret"), "sealed");
+    let open = told("tell", &a.public_key());
+    client.must_publish(&open).await;
+    assert_eq!(client.result(&open).await.content, "a secret");
+    // The open job has its label; the sealed one, which was earlier, has none.
+    eventually("one label", async || (!labels(&a).await.is_empty()).then_some(())).await;
+    assert_eq!(labels(&a).await.len(), 1);
+    assert_eq!(model.calls(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_dies_and_the_client_never_knows() {
+    let (left, right) = (ModelDouble::start(&STORY, SLOWLY).await, ModelDouble::start(&STORY, SLOWLY).await);
+    let a = Node::builder().config(SISTER).config("lease_s = 2").start().await;
+    let (b, c) = (worker(&left).await, worker(&right).await);
+    for one in [&b, &c] {
+        let_in(&a, one, &[]).await;
+        is_able(&a, one, "5050").await;
+    }
+    let mut client = Client::connect(a.relay()).await;
+    let asked = told("a long story", &a.public_key());
+    client.must_publish(&asked).await;
+    eventually("somebody works", async || (left.calls() + right.calls() > 0).then_some(())).await;
+    let (mut dead, other) = if left.calls() > 0 { (b, &right) } else { (c, &left) };
+    dead.kill().await;
+    let result = client.result(&asked).await;
+    assert_eq!((result.pubkey, result.content.trim_end()), (a.public_key(), "word ".repeat(20).trim_end()));
+    assert_eq!(other.finished(), 1);
+    // The dead one comes back, and nothing is said twice.
+    let dir = dead.dir().to_owned();
+    let back = Node::builder().dir(&dir).start().await;
+    eventually("it is back", async || seen(&a, &back).await.filter(|peer| peer["state"] == "member").map(|_| ())).await;
+    assert_eq!(results(&mut client, &asked).await.len(), 1);
+    // A broken promise is known.
+    eventually("what is said of the dead one", async || {
+        let said = seen(&a, &back).await.unwrap();
+        (said["reputation"]["broken"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_requester_dies_and_its_task_is_done_once_all_the_same() {
+    let model = ModelDouble::start(&STORY, SLOWLY).await;
+    let mut a = Node::builder().config(SISTER).start().await;
+    let b = Node::builder().config(SISTER).config(&model.config("")).start().await;
+    let_in(&a, &b, &[]).await;
+    is_able(&a, &b, "5050").await;
+    let asked = told("a long story", &a.public_key());
+    Client::connect(a.relay()).await.must_publish(&asked).await;
+    eventually("the other works", async || (model.calls() > 0).then_some(())).await;
+    a.kill().await;
+    let dir = a.dir().to_owned();
+    let back = Node::builder().dir(&dir).start().await;
+    let mut client = Client::connect(back.relay()).await;
+    let result = client.result(&asked).await;
+    assert_eq!(result.content.trim_end(), "word ".repeat(20).trim_end());
+    assert_eq!(results(&mut client, &asked).await.len(), 1);
+    assert_eq!(model.calls(), 1, "the lease outlived the requester's absence");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_sisters_one_answers_a_broadcast_also_while_one_dies() {
+    let outside = Outside::start().await;
+    let config = format!("{SISTER}\n{}\n[dvm]\njobs_per_author_per_min = 1000", Outside::config(&[&outside]));
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::builder().config(&config).start().await);
+    }
+    for other in &nodes[1..] {
+        let_in(&nodes[0], other, &[]).await;
+    }
+    for one in &nodes {
+        for other in nodes.iter().filter(|other| npub(other) != npub(one)) {
+            is_able(one, other, "5000").await;
+        }
+    }
+    let customer = keys();
+    let ask = async |from: usize, count: usize| {
+        let mut asked = Vec::new();
+        for n in from..from + count {
+            let event = request(&customer, 5000, &[&["i", &format!("text {n}"), "text"]]);
+            outside.must_publish(&event).await;
+            asked.push(event.id);
+        }
+        asked
+    };
+    let first = ask(0, 200).await;
+    all_answered_once(&outside, &first).await;
+    let members: Vec<PublicKey> = nodes.iter().map(Node::public_key).collect();
+    let answers = outside.query(Filter::new().kind(Kind::from_u16(6000))).await;
+    for member in &members {
+        let share = answers.iter().filter(|answer| answer.pubkey == *member).count();
+        assert!(share > 30, "each answers its share: {share} of 200");
+    }
+    // One dies in the middle of the next ones.
+    let mut second = ask(200, 30).await;
+    nodes[1].kill().await;
+    second.extend(ask(230, 30).await);
+    all_answered_once(&outside, &second).await;
+}
+
+/// Every request gets a result, and after the last one could have come none has two.
+async fn all_answered_once(outside: &Outside, asked: &[EventId]) {
+    let count = async || {
+        let mut counts: BTreeMap<EventId, usize> = asked.iter().map(|id| (*id, 0)).collect();
+        for answer in outside.query(Filter::new().kind(Kind::from_u16(6000))).await {
+            let id = answer.tags.event_ids().next().copied();
+            if let Some(count) = id.and_then(|id| counts.get_mut(&id)) {
+                *count += 1;
+            }
+        }
+        counts
+    };
+    eventually("every broadcast is answered", async || count().await.values().all(|n| *n > 0).then_some(())).await;
+    // The last in the order would speak four seconds after the first.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let counts = count().await;
+    assert!(counts.values().all(|n| *n == 1), "{counts:?}");
+}
