@@ -24,6 +24,6 @@ pub mod reputation;
 pub mod tasks;
 
 pub use driver::{
-    Abilities, BootClock, Federation, FederationError, FederationOptions, Host, HostError, Invitation, Known, Linked,
-    Peer, PeerState, Post, Shelf, TaskEnd, Via, View, Write,
+    Abilities, BootClock, Duplex, Federation, FederationError, FederationOptions, Host, HostError, Invitation, Known,
+    Linked, Peer, PeerState, Post, Shelf, TaskEnd, Via, View, Write,
 };

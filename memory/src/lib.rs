@@ -39,6 +39,6 @@ pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats, person_space};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
 pub use tend::{CONDENSED, Condenser, Consolidation, Group, PruneReason, Pruned, Pruning};
 pub use truth::{
-    Added, Check, Directory, Forgotten, Inspection, Outcome, Page, PageEdit, Refusal, SealKey, Selector, TruthError,
-    Writer, inspect,
+    Added, Census, Check, Directory, Forgotten, Inspection, Outcome, Page, PageEdit, Refusal, SealKey, Selector,
+    TruthError, Writer, inspect,
 };

@@ -485,6 +485,22 @@ impl Memory {
         Ok(self.inner.worker.write(|truth| truth.tombstone_events()).await?)
     }
 
+    /// How much of a space is here.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn census(&self, space: Space) -> Result<crate::truth::Census, MemoryError> {
+        Ok(self.inner.worker.write(move |truth| truth.census(&space)).await?)
+    }
+
+    /// A number that another one follows whenever a change or a tombstone is taken in.
+    ///
+    /// # Errors
+    /// When the memory is closed.
+    pub async fn version(&self) -> Result<u64, MemoryError> {
+        Ok(self.inner.worker.write(|truth| Ok(truth.version())).await?)
+    }
+
     /// Heads of every document, by name: two memories with equal heads hold the same.
     ///
     /// # Errors

@@ -101,6 +101,14 @@ fn examined(report: &Value) -> String {
         let sign = if peer["ok"] == true { "ok " } else { "NO " };
         let words = peer["message"].as_str().unwrap_or_default();
         let _ = writeln!(text, "{sign} {}  {words}", peer["npub"].as_str().unwrap_or("?"));
+        for (key, says) in [("lacks", "it lacks"), ("has_more", "this node lacks")] {
+            for (shard, count) in peer[key].as_object().into_iter().flatten() {
+                let _ = writeln!(text, "       {says} {count} of {shard}");
+            }
+        }
+        if let Some(id) = peer["digest"]["id"].as_str() {
+            let _ = writeln!(text, "       signed by it: {id} (--json shows the event)");
+        }
     }
     if text.is_empty() { "this node belongs to no federation yet\n".to_owned() } else { text }
 }

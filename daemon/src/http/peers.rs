@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
-use super::api::Failure;
-use crate::sisters::{Lag, Sisters};
+use super::api::{Failure, broken};
+use crate::sisters::Sisters;
+use crate::sisters::digests::{self, Difference, Told, compare};
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -69,7 +70,7 @@ fn standing(standing: Standing) -> &'static str {
 }
 
 /// A peer as `peer list` prints it.
-fn shown(peer: &Peer, lag: Option<&Lag>) -> Value {
+fn shown(peer: &Peer, difference: Option<&Difference>) -> Value {
     let state = match peer.state {
         PeerState::Seen => "seen",
         PeerState::Member => "member",
@@ -79,8 +80,6 @@ fn shown(peer: &Peer, lag: Option<&Lag>) -> Value {
         Via::Lan => "lan",
         Via::Relay => "relay",
     };
-    let lag: Map<String, Value> =
-        lag.iter().flat_map(|lag| &lag.by_space).map(|(space, changes)| (space.to_string(), json!(changes))).collect();
     json!({
         "npub": peer.passport.and_then(|key| key.to_bech32().ok()),
         "peer_id": peer.peer_id.map(|id| id.to_string()),
@@ -90,15 +89,28 @@ fn shown(peer: &Peer, lag: Option<&Lag>) -> Value {
         "last_seen": peer.last_seen,
         "abilities": peer.abilities,
         "reputation": peer.reputation,
-        "lag": lag,
+        "lag": difference.map(|difference| &difference.lag),
+        "ahead": difference.map(|difference| &difference.ahead),
     })
 }
 
+/// What a peer said it has, held against what is here; none before it said anything.
+async fn difference(shared: &Shared, peer: &Peer) -> Result<Option<(Told, Difference)>, Failure> {
+    let Some(told) = peer.install.and_then(|install| sisters(shared).ok()?.digests.of(&install)) else {
+        return Ok(None);
+    };
+    let ours = digests::ours(&shared.tools.memory, told.event.pubkey).await.map_err(broken)?;
+    let difference = compare(&ours, &told.digest);
+    Ok(Some((told, difference)))
+}
+
 async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Failure> {
-    let peers = federation(&shared)?.peers().await?;
-    let lags = shared.tools.sisters.as_ref().map(|sisters| sisters.links.lags()).unwrap_or_default();
-    let of = |peer: &Peer| peer.install.and_then(|install| lags.get(&install));
-    Ok(Json(peers.iter().map(|peer| shown(peer, of(peer))).collect()))
+    let mut all = Vec::new();
+    for peer in federation(&shared)?.peers().await? {
+        let difference = difference(&shared, &peer).await?;
+        all.push(shown(&peer, difference.as_ref().map(|(_, difference)| difference)));
+    }
+    Ok(Json(all.into()))
 }
 
 #[derive(Deserialize)]
@@ -140,26 +152,38 @@ async fn remove(State(shared): State<Arc<Shared>>, Json(whom): Json<Whom>) -> Re
     Ok(Json(json!({ "npub": whom.npub.to_bech32().ok(), "role": "removed" })))
 }
 
-/// Who lacks what, and why.
+/// Who lacks what, and why; and the signed word of each that has the same.
 async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Failure> {
-    let peers = federation(&shared)?.peers().await?;
-    let lags = shared.tools.sisters.as_ref().map(|sisters| sisters.links.lags()).unwrap_or_default();
-    let members = peers.iter().filter(|peer| peer.passport.is_some());
-    let all: Vec<Value> = members
-        .map(|peer| {
-            let lag = peer.install.and_then(|install| lags.get(&install));
-            let failed: Map<String, Value> =
-                lag.iter().flat_map(|lag| &lag.failed).map(|(space, why)| (space.to_string(), json!(why))).collect();
-            let is_ok = peer.state == PeerState::Member && lag.is_some() && failed.is_empty();
-            let why = match (peer.state, lag) {
-                (PeerState::Lost, _) => "it is not reached; is it running, and on this network?",
-                (_, None) => "its memory was not compared yet",
-                (_, Some(_)) if !failed.is_empty() => "the last comparison did not end",
-                (_, Some(_)) => "equal",
-            };
-            json!({ "npub": peer.passport.and_then(|key| key.to_bech32().ok()), "ok": is_ok, "message": why, "failed": failed })
-        })
-        .collect();
+    let lags = sisters(&shared)?.links.lags();
+    let mut all = Vec::new();
+    for peer in federation(&shared)?.peers().await?.iter().filter(|peer| peer.passport.is_some()) {
+        let found = difference(&shared, peer).await?;
+        let failed: Map<String, Value> = peer
+            .install
+            .and_then(|install| lags.get(&install))
+            .iter()
+            .flat_map(|lag| &lag.failed)
+            .map(|(space, why)| (space.to_string(), json!(why)))
+            .collect();
+        let is_equal = found.as_ref().is_some_and(|(_, difference)| difference.differing.is_empty());
+        let why = match (peer.state, &found) {
+            (PeerState::Lost, _) => "it is not reached; is it running, and on this network or on a relay of ours?",
+            (_, None) => "it has not yet said what it has",
+            (_, Some(_)) if is_equal => "equal",
+            (_, Some(_)) if !failed.is_empty() => "the last sync did not end",
+            (_, Some(_)) => "a sync is due within half a minute",
+        };
+        let difference = found.as_ref().map(|(_, difference)| difference);
+        all.push(json!({
+            "npub": peer.passport.and_then(|key| key.to_bech32().ok()),
+            "ok": peer.state == PeerState::Member && is_equal,
+            "message": why,
+            "failed": failed,
+            "lacks": difference.map(|difference| &difference.lag),
+            "has_more": difference.map(|difference| &difference.ahead),
+            "digest": found.as_ref().filter(|_| is_equal).map(|(told, _)| &told.event),
+        }));
+    }
     let is_ok = all.iter().all(|peer| peer["ok"] == true);
     Ok(Json(json!({ "ok": is_ok, "peers": all })))
 }

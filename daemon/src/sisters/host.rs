@@ -12,7 +12,7 @@ use federation::{Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
 use memory::Memory;
 use nips::PeerCard;
 use nips::dm;
-use nips::federation::letter;
+use nips::federation::{KIND_DIGEST, letter};
 use nostr::nips::nip44;
 use nostr::{Event, JsonUtil, Keys, NostrSigner, PublicKey, UnsignedEvent};
 use relay::pool::PublishReply;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use super::digests::Digests;
 use super::errands::Errands;
 use super::hands::Hands;
 use super::sync::Links;
@@ -45,6 +46,7 @@ pub struct House {
     pub pool: Pool,
     pub owner: Option<PublicKey>,
     pub links: Links,
+    pub digests: Digests,
     pub hands: Hands,
     pub errands: Errands,
     pub outbox: Outbox,
@@ -160,8 +162,11 @@ impl Host for House {
         self.links.add(linked);
     }
 
-    fn heard(&self, change: Event) {
-        let memory = self.memory.clone();
+    fn heard(&self, said: Event) {
+        if said.kind.as_u16() == KIND_DIGEST {
+            return self.digests.heard(&said);
+        }
+        let (memory, change) = (self.memory.clone(), said);
         self.tracker.spawn(async move {
             if let Err(error) = memory.take(vec![change]).await {
                 tracing::debug!(%error, "a change that came by gossip was not taken; sync brings it");

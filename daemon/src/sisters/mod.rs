@@ -1,5 +1,6 @@
 //! The federation as this node has it: what it needs of the node, the memory's sync with each member, and how it is set up.
 
+pub mod digests;
 mod errands;
 mod hands;
 mod host;
@@ -36,7 +37,7 @@ use hands::Hands;
 use host::House;
 pub use pace::Pace;
 pub use payload::Payload;
-pub use sync::{Lag, Links};
+pub use sync::Links;
 
 /// What the federation is made of.
 pub struct Parts<'a> {
@@ -87,6 +88,7 @@ pub async fn start(parts: Parts<'_>, tracker: &TaskTracker, cancel: &Cancellatio
     let (unwanted, settle) = tokio::sync::mpsc::channel(errands::UNWANTED);
     let errands = Errands::new(&parts.keys.install, unwanted);
     let hands = Hands::new(parts.pace, cancel.clone());
+    let digests = digests::Digests::default();
     let host = House {
         signer: parts.signer,
         keys: parts.keys.clone(),
@@ -96,6 +98,7 @@ pub async fn start(parts: Parts<'_>, tracker: &TaskTracker, cancel: &Cancellatio
         pool: parts.pool,
         owner: parts.owner,
         links: links.clone(),
+        digests: digests.clone(),
         hands: hands.clone(),
         errands: errands.clone(),
         outbox: parts.outbox,
@@ -117,9 +120,11 @@ pub async fn start(parts: Parts<'_>, tracker: &TaskTracker, cancel: &Cancellatio
     let federation = Federation::start(options, Arc::new(host), tracker, cancel.clone())
         .await
         .context("the federation does not start; `[federation] enabled = false` switches it off")?;
-    tracker.spawn(tell(parts.memory, federation.clone(), links.clone(), cancel.clone()));
+    tracker.spawn(tell(parts.memory.clone(), federation.clone(), links.clone(), cancel.clone()));
+    let install = parts.keys.install.clone();
+    tracker.spawn(digests::tell(parts.memory, install, federation.clone(), digests.clone(), cancel.clone()));
     tracker.spawn(settle_unwanted(settle, federation.clone(), cancel.clone()));
-    Ok(Some(Sisters { federation, links, hands, errands, publish_labels: settings.publish_labels }))
+    Ok(Some(Sisters { federation, links, digests, hands, errands, publish_labels: settings.publish_labels }))
 }
 
 /// Tasks whose job is not there any more are forgotten.
@@ -172,6 +177,8 @@ pub struct Sisters {
     pub federation: Federation,
     /// The memory's links.
     pub links: Links,
+    /// What the members say about how much they have.
+    pub digests: digests::Digests,
     hands: Hands,
     errands: Errands,
     publish_labels: bool,

@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 const JITTER_MS: u64 = 6_000;
 /// Spaces that wait to be synced soon; more are synced at the usual time.
 const SOON: usize = 64;
+/// How long a stream of letters is left open for the other side's sync.
+const FAR_REST: Duration = Duration::from_secs(30);
 /// Several writes within this time are one reason to sync.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -70,8 +72,26 @@ impl Links {
         if let Some(old) = old {
             old.close();
         }
-        let soon = self.soon.subscribe();
-        self.tracker.spawn(self.clone().keep_equal(linked.install, link, soon));
+        if linked.is_far {
+            self.tracker.spawn(self.clone().sync_once(linked.install, link));
+        } else {
+            let soon = self.soon.subscribe();
+            self.tracker.spawn(self.clone().keep_equal(linked.install, link, soon));
+        }
+    }
+
+    /// By letters: once, and then the stream ends. The side that answers waits until the other has done.
+    async fn sync_once(self, install: PublicKey, link: Link) {
+        let spaces = self.memory.spaces_with(install).await.unwrap_or_default();
+        for space in spaces {
+            self.sync(&install, &link, space).await;
+        }
+        let rest = tokio::time::timeout(FAR_REST, link.closed());
+        tokio::select! {
+            () = self.cancel.cancelled() => {}
+            _ = rest => {}
+        }
+        link.close();
     }
 
     async fn keep_equal(self, install: PublicKey, link: Link, mut soon: broadcast::Receiver<Space>) {

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::hello::{self, Side, Then};
 use super::host::{Host, HostError, Shelf, Write};
 use super::joining::Joining;
+use super::tunnel::Tunnel;
 use super::view::View;
 use super::works::Works;
 use super::{Command, FederationError, FederationOptions};
@@ -58,6 +59,8 @@ pub(super) enum Back {
     Answered(PeerId, crate::invitation::Frame),
     /// A stream for the memory is open.
     Linked(PeerId, PeerStream),
+    /// Bytes of a stream that travels in letters, to a passport.
+    Piece(PublicKey, nips::federation::Piece),
     /// What the node knows about itself and a task.
     Figures(PublicKey, nips::task::Attempt, Option<crate::auction::Figures>),
     /// The passport signed a label, or did not; true when it goes to relays.
@@ -122,6 +125,8 @@ pub(super) struct Core {
     /// When members were last heard over a relay, Unix seconds.
     pub heard_by_relay: BTreeMap<PublicKey, u64>,
     pub works: Works,
+    /// Streams that travel in letters, by passport.
+    pub tunnels: BTreeMap<PublicKey, Tunnel>,
     pub settings: crate::tasks::Settings,
     ticks: u64,
     inputs: Option<Inputs>,
@@ -212,12 +217,13 @@ impl Core {
             sayings: 0,
             heard_by_relay: BTreeMap::new(),
             works,
+            tunnels: BTreeMap::new(),
             settings: options.tasks,
             ticks: 0,
             inputs: Some(Inputs { net: net_events, live: live_events, found: None, back: back_events }),
         };
         core.load().await?;
-        let addresses = core.listening().await;
+        let addresses = if options.listen.is_empty() { vec![] } else { core.listening().await };
         core.me.addresses = addresses.iter().map(ToString::to_string).collect();
         if options.mdns {
             core.look_around(&addresses, options.all_interfaces, tracker, cancel)?;
@@ -338,6 +344,12 @@ impl Core {
                 }
                 Err(error) => tracing::warn!(%error, "the peer card could not be signed anew"),
             },
+            Command::Tell(install, envelope, life_s) => {
+                if let Some(known) = self.view.install(&install) {
+                    self.tell(known.passport, envelope, life_s).await;
+                }
+            }
+            Command::Tunnel(install) => self.open_tunnel(&install),
             Command::Submit(submission, reply) => {
                 self.submit(*submission).await;
                 let _ = reply.send(());
@@ -538,6 +550,7 @@ impl Core {
             Back::Asked(peer, event, answer) => self.on_asked(peer, &event, answer).await,
             Back::Answered(peer, frame) => self.on_answered(peer, frame).await,
             Back::Linked(peer, stream) => self.link(peer, stream),
+            Back::Piece(to, piece) => self.send_piece(to, piece).await,
             Back::Figures(requester, attempt, figures) => self.on_figures(requester, attempt, figures).await,
             Back::Labelled(id, signed, public) => self.on_labelled(id, signed, public).await,
         }

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use crate::auction::{Ask, Figures};
 use crate::lease::Stop;
 use crate::membership::Standing;
-use crate::net::PeerStream;
 use crate::tasks::{Done, Execution, Lapse, Notice, WorkId};
 
 /// Why the node could not do something. In words, for the log and for people.
@@ -91,9 +90,16 @@ pub struct Linked {
     pub install: PublicKey,
     /// What it is.
     pub standing: Standing,
-    /// A stream of [`crate::net::Protocol::SYNC`].
-    pub stream: PeerStream,
+    /// A stream of [`crate::net::Protocol::SYNC`], or one that travels in letters.
+    pub stream: Box<dyn Duplex>,
+    /// True when it travels in letters: slow, and for one sync.
+    pub is_far: bool,
 }
+
+/// Bytes in both directions.
+pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// How a task of this node ended. Comes again after a restart until [`super::Federation::settled`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,8 +146,8 @@ pub trait Host: Send + Sync + 'static {
     /// A member's stream for the memory.
     fn linked(&self, linked: Linked);
 
-    /// A memory change came by gossip, its signature checked.
-    fn heard(&self, change: Event);
+    /// A memory change, or what a member says about how much of the memory it has, came; its signature is checked.
+    fn heard(&self, said: Event);
 
     /// Another install speaks for this passport.
     fn twin(&self, card: &PeerCard);

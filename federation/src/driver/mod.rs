@@ -20,6 +20,7 @@ mod members;
 mod peers;
 mod post;
 mod presence;
+mod tunnel;
 mod view;
 mod works;
 
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::BootClock;
-pub use host::{Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
+pub use host::{Duplex, Host, HostError, Linked, Post, Shelf, TaskEnd, Write};
 pub use peers::{Peer, PeerState, Via};
 pub use view::{Abilities, Known, View};
 
@@ -129,6 +130,8 @@ pub(crate) enum Command {
     Letter(Event, String),
     Settled { to: PublicKey, id: nostr::EventId, is_taken: bool },
     Card,
+    Tell(PublicKey, Event, u64),
+    Tunnel(PublicKey),
     Submit(Box<Submission>, oneshot::Sender<()>),
     Task(Box<Task>),
     Transcript(TaskId, oneshot::Sender<Vec<Event>>),
@@ -214,6 +217,16 @@ impl Federation {
     /// A letter came by a relay: the seal, and what was in it.
     pub async fn letter(&self, seal: Event, plaintext: String) {
         self.tell(Command::Letter(seal, plaintext)).await;
+    }
+
+    /// Sends an envelope to one install by whatever carrier reaches it, for so many seconds.
+    pub async fn send(&self, install: PublicKey, envelope: Event, life_s: u64) {
+        self.tell(Command::Tell(install, envelope, life_s)).await;
+    }
+
+    /// Opens a stream for the memory to an install that only relays reach; [`Host::linked`] gets it.
+    pub async fn open_tunnel(&self, install: PublicKey) {
+        self.tell(Command::Tunnel(install)).await;
     }
 
     /// Has a task done by a member, or by this node for want of one; [`Host::ended`] tells how it went. One that is known already goes on.

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nips::federation::{Answer, KIND_ANSWER, KIND_ENTRY, KIND_EPOCH_KEY, KIND_PRESENCE, Message, letter};
+use nips::federation::{
+    Answer, KIND_ANSWER, KIND_DIGEST, KIND_ENTRY, KIND_EPOCH_KEY, KIND_PIECE, KIND_PRESENCE, Message, letter,
+};
 use nips::memory::KIND_MEMORY;
 use nips::task::{KIND_CALL, KIND_RESULT, LABEL_KIND};
 use nostr::{Event, JsonUtil, PublicKey, RelayUrl};
@@ -15,7 +17,7 @@ use super::core::{Back, Core, MEMORY, TASKS};
 use super::host::{Linked, Post, Shelf, Write};
 use crate::invitation::{JoinerInput, Source};
 use crate::keyring::Circle;
-use crate::letters::{Dropped, Effect, Input, Item, receipt, receipt_ids};
+use crate::letters::{Dropped, Effect, Input, Item, Urgency, receipt, receipt_ids};
 use crate::net::{Frames, PeerId, PeerStream, Protocol, Ticket, Verdict};
 
 /// The largest envelope on a stream, bytes: a memory change of 256 KiB in JSON.
@@ -24,6 +26,9 @@ const MAX_ENVELOPE: usize = 512 * 1024;
 const MAX_GOSSIP: usize = 60 * 1024;
 /// How long a frame of an envelope's stream may take.
 const FRAME: Duration = Duration::from_secs(10);
+
+/// How long a change waits for a member that only relays reach, seconds; later a sync brings it.
+const CHANGE_LIFE_S: u64 = 3600;
 
 fn outbox_key(to: &PublicKey, id: &nostr::EventId) -> Vec<u8> {
     [to.as_bytes().as_slice(), id.as_bytes()].concat()
@@ -113,6 +118,17 @@ impl Core {
     /// Gossips a change of the memory to the siblings.
     pub async fn gossip(&mut self, change: &Event) {
         self.publish(MEMORY, Circle::Siblings, change).await;
+        for to in self.by_relay_only() {
+            if self.standing(&to).acts_for_owner() {
+                self.tell(to, change.clone(), CHANGE_LIFE_S).await;
+            }
+        }
+    }
+
+    /// Puts an envelope for one member, as long as it is worth something.
+    pub async fn tell(&mut self, to: PublicKey, envelope: Event, life_s: u64) {
+        let expires_at = self.now_s() + life_s;
+        self.post(Item { to, envelope, urgency: Urgency::Usual, expires_at }).await;
     }
 
     pub async fn publish(&mut self, topic: &str, circle: Circle, envelope: &Event) {
@@ -234,7 +250,8 @@ impl Core {
     /// Gives an envelope, verified and new, to whom it concerns.
     async fn dispatch(&mut self, event: Event) {
         match event.kind.as_u16() {
-            KIND_MEMORY => self.host.heard(event),
+            KIND_MEMORY | KIND_DIGEST => self.host.heard(event),
+            KIND_PIECE => self.hear_piece(&event),
             KIND_ENTRY => {
                 Box::pin(self.take_entries(std::slice::from_ref(&event))).await;
             }
@@ -252,7 +269,7 @@ impl Core {
         let (passport, install) = (met.card.passport, met.card.install);
         let standing = self.standing(&passport);
         if standing.is_member() {
-            self.host.linked(Linked { passport, install, standing, stream });
+            self.host.linked(Linked { passport, install, standing, stream: Box::new(stream), is_far: false });
         }
     }
 }

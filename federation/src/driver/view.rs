@@ -91,6 +91,11 @@ impl View {
         self.read().alive.values().flat_map(|abilities| abilities.of(audience)).copied().collect()
     }
 
+    /// The install keys of all members whose cards are known.
+    pub fn installs(&self) -> BTreeSet<PublicKey> {
+        self.read().installs.keys().copied().collect()
+    }
+
     /// The passports of all members whose cards are known, this node's own too when it has one here.
     pub fn members(&self) -> BTreeSet<PublicKey> {
         self.read().installs.values().map(|known| known.passport).collect()

@@ -5,6 +5,7 @@ use nips::memory::{ActorId, Change, DocumentId, EntryId};
 use nostr::secp256k1::schnorr::Signature;
 use nostr::{Event, EventId, Timestamp};
 use rusqlite::{OptionalExtension, params};
+use sha2::{Digest as _, Sha256};
 
 use super::event::{COLUMNS, Stored, damaged};
 use super::shard::Made;
@@ -37,6 +38,17 @@ pub(super) struct Kept<'a> {
 
 pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// How much of a space is here: what two replicas hold against each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// Changes and tombstones.
+    pub changes: u64,
+    /// SHA-256 of their ids in ascending order.
+    pub digest: [u8; 32],
+    /// Changes of each document, by its name.
+    pub shards: std::collections::BTreeMap<String, u64>,
 }
 
 impl Truth {
@@ -227,6 +239,24 @@ impl Truth {
             all.push((u64::try_from(at).unwrap_or(0), EventId::from_byte_array(id)));
         }
         Ok(all)
+    }
+
+    /// How much of a space is here.
+    pub fn census(&self, space: &nips::memory::Space) -> Result<Census, TruthError> {
+        let mut ids: Vec<EventId> = self.event_ids(space)?.into_iter().map(|(_, id)| id).collect();
+        ids.sort_unstable();
+        let mut hash = Sha256::new();
+        ids.iter().for_each(|id| hash.update(id.as_bytes()));
+        let mut found = self.connection.prepare_cached(
+            "SELECT d.name, COUNT(*) FROM changes c JOIN documents d ON d.number = c.document WHERE d.space = ?1 GROUP BY d.number",
+        )?;
+        let rows = found.query_map([space.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        let shards = rows.map(|row| row.map(|(name, count)| (name, u64::try_from(count).unwrap_or(0))));
+        Ok(Census {
+            changes: ids.len() as u64,
+            digest: hash.finalize().into(),
+            shards: shards.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The events of these ids that are here.

@@ -41,6 +41,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::entry::{Entry, EntryError};
 
+pub use changes::Census;
 pub use entries::Selector;
 pub use forget::Forgotten;
 pub use inspect::{Inspection, inspect};

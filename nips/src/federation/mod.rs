@@ -6,12 +6,16 @@
 //! | 9770 | [`Answer`]: what a joiner answers to an invitation, and what comes back | install key |
 //! | 9771 | [`Entry`]: one entry of the membership log | passport, or the owner's key |
 //! | 9772 | [`EpochKey`]: the keys of an epoch, sealed to each member | passport of an admin |
+//! | 9773 | [`Presence`]: where a member is met now | install key |
+//! | 9774 | [`MemoryDigest`]: how much of the shared memory is there | install key |
+//! | 9775 | [`Piece`]: bytes of a sync that travels in letters | install key |
 //!
 //! Entries and epoch keys are signed by passports and not by install keys: they are verified years later, when the peer cards that
 //! bound an install to its passport have long ended.
 
 mod answer;
 mod code;
+mod digest;
 mod entry;
 mod epoch_key;
 pub mod letter;
@@ -20,6 +24,7 @@ mod secret;
 
 pub use answer::{Answer, Ask, Joiner, Refusal, Welcome};
 pub use code::{Code, CodeError, InvitationId};
+pub use digest::{KIND_DIGEST, KIND_PIECE, MAX_PIECE, MAX_SHARDS, MemoryDigest, Piece, SpaceDigest};
 pub use entry::{Act, Entry, FederationId, MAX_HEADS, MAX_NAME, Role};
 pub use epoch_key::{EpochKey, MAX_SEALED, Opened, SealedKey, Terms, ViewId};
 pub use letter::{Letter, LetterError, Reassembly};
@@ -37,7 +42,7 @@ pub const KIND_EPOCH_KEY: u16 = 9772;
 /// The first kind of our own that travels in envelopes.
 pub const FIRST_KIND: u16 = 9760;
 /// The last one.
-pub const LAST_KIND: u16 = 9773;
+pub const LAST_KIND: u16 = 9775;
 /// The largest content of an envelope, bytes, where nothing else is said.
 pub const MAX_CONTENT: usize = 32 * 1024;
 /// The largest content of a welcome, bytes: it brings the whole membership log.
