@@ -2,18 +2,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::PathBuf;
+
 use libp2p_identity::PeerId;
-use nips::dm;
 use nips::federation::letter::{self, MAX_PARTS, PART_BYTES};
 use nips::federation::{
-    Act, Answer, Code, CodeError, Entry, EnvelopeError, EpochKey, EpochSecrets, FederationId, Letter, LetterError,
-    Message, Reassembly, Refusal, Role, Terms, ViewId, parse, verified,
+    Act, Answer, Code, CodeError, Entry, EnvelopeError, EpochKey, EpochSecrets, FederationId, KIND_DIGEST, KIND_PIECE,
+    KIND_PRESENCE, Letter, LetterError, MAX_PIECE, MemoryDigest, Message, Piece, Presence, Reassembly, Refusal, Role,
+    SpaceDigest, Terms, ViewId, is_envelope, parse, verified,
 };
+use nips::{PeerCard, dm};
 use nostr::nips::nip44;
 use nostr::secp256k1::rand::SeedableRng;
 use nostr::secp256k1::rand::rngs::StdRng;
+use nostr::secp256k1::{Keypair, Message as Digest};
 use nostr::{Event, EventBuilder, EventId, JsonUtil, Keys, Kind, PublicKey, RelayUrl, Tag, ToBech32, UnsignedEvent};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -304,6 +309,38 @@ proptest! {
         let text = bech32::encode::<bech32::Bech32m>(bech32::Hrp::parse("timmy").unwrap(), &bytes).unwrap();
         prop_assert!(Code::parse(&text).is_err());
     }
+
+    #[test]
+    fn no_presence_digest_or_piece_panics(content in said(), kind in KIND_PRESENCE..=KIND_PIECE) {
+        let event = EventBuilder::new(Kind::from_u16(kind), &content).sign_with_keys(&keys(3)).unwrap();
+        prop_assert!(Presence::read(&event, NOW).is_err(), "none of them has a good card");
+        if let Ok(digest) = MemoryDigest::read(&event) {
+            let again = digest.to_event().sign_with_keys(&keys(3)).unwrap();
+            prop_assert_eq!(MemoryDigest::read(&again), Ok(digest));
+        }
+        if let Ok(piece) = Piece::read(&event) {
+            prop_assert!(piece.bytes.len() <= MAX_PIECE);
+            let again = piece.to_event().sign_with_keys(&keys(3)).unwrap();
+            prop_assert_eq!(Piece::read(&again), Ok(piece));
+        }
+    }
+}
+
+/// What a member that is broken, or a liar, may put into a presence, a digest or a piece.
+fn said() -> impl Strategy<Value = String> {
+    let hash = prop_oneof![Just("ab".repeat(32)), "\\PC{0,70}"];
+    let digest = (any::<i64>(), hash, "\\PC{0,210}", any::<i64>()).prop_map(|(changes, digest, name, count)| {
+        let (digest, name) = (serde_json::to_string(&digest).unwrap(), serde_json::to_string(&name).unwrap());
+        format!(r#"{{"spaces":{{{name}:{{"changes":{changes},"digest":{digest},"shards":{{{name}:{count}}}}}}}}}"#)
+    });
+    let piece = ("[0-9a-f+-]{0,18}", any::<i64>(), "[A-Za-z0-9+/]{0,40}={0,2}")
+        .prop_map(|(stream, number, bytes)| format!(r#"{{"stream":"{stream}","number":{number},"bytes":"{bytes}"}}"#));
+    let presence = ("\\PC{0,40}", "\\PC{0,210}", "[0-9a-f]{0,70}").prop_map(|(content, place, labels)| {
+        let card = EventBuilder::new(Kind::from_u16(30_078), content).sign_with_keys(&keys(1)).unwrap().as_json();
+        let place = serde_json::to_string(&place).unwrap();
+        format!(r#"{{"card":{card},"addresses":[{place}],"relays":[{place}],"labels":"{labels}"}}"#)
+    });
+    prop_oneof![any::<String>(), digest, piece, presence]
 }
 
 #[test]
@@ -332,4 +369,141 @@ fn refusals_come_back_and_have_words_for_people() {
         texts.insert(text);
     }
     assert_eq!(texts.len(), all.len());
+}
+
+/// Signs without randomness, so that examples stay the same.
+fn sign(builder: EventBuilder, keys: &Keys) -> Event {
+    signed(builder.custom_created_at(NOW.into()).build(keys.public_key()), keys)
+}
+
+fn signed(mut event: UnsignedEvent, keys: &Keys) -> Event {
+    let id = event.id();
+    let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.secret_key());
+    let sig = nostr::SECP256K1.sign_schnorr_no_aux_rand(&Digest::from_digest(id.to_bytes()), &pair);
+    Event::new(id, event.pubkey, event.created_at, event.kind, event.tags, event.content, sig)
+}
+
+/// The card of the node whose passport is `keys(1)` and whose install key is `keys(3)`.
+fn card() -> Event {
+    let (passport, install) = (keys(1), keys(3));
+    let transport = libp2p_identity::Keypair::ed25519_from_bytes([4; 32]).unwrap();
+    let card = PeerCard {
+        passport: passport.public_key(),
+        install: install.public_key(),
+        peer_id: transport.public().to_peer_id(),
+        abilities: vec!["5000".into(), "5001".into(), "5050/known".into()],
+        sequence: 1,
+        not_after: NOW + 86_400,
+    };
+    let pair = Keypair::from_secret_key(nostr::SECP256K1, install.secret_key());
+    let sig = nostr::SECP256K1.sign_schnorr_no_aux_rand(&Digest::from_digest(card.statement()), &pair);
+    signed(card.event(&sig, &transport, NOW).unwrap(), &passport)
+}
+
+/// SHA-256 of the ids that are all of one of these bytes, in ascending order.
+fn set_of(ids: &[u8]) -> [u8; 32] {
+    Sha256::digest(ids.iter().flat_map(|id| [*id; 32]).collect::<Vec<u8>>()).into()
+}
+
+fn presence() -> Presence {
+    Presence {
+        card: Box::new(card()),
+        addresses: vec!["/ip4/192.0.2.7/udp/4001/quic-v1".into(), "/ip4/192.0.2.7/tcp/4001".into()],
+        relays: vec![RelayUrl::parse("wss://relay.example.com").unwrap()],
+        labels: Some(set_of(&[2, 3])),
+    }
+}
+
+/// One space that is counted by document, with one tombstone, and one of too many documents.
+fn digest() -> MemoryDigest {
+    let shard = format!("fleet/shard/{}/2027-01/0", keys(3).public_key().to_hex());
+    let shards = [(shard, 2), ("fleet/page/0/shopping-list".to_owned(), 1)].into();
+    let fleet = SpaceDigest { changes: 4, digest: hex::encode(set_of(&[1, 2, 3, 4])), shards };
+    let recipes = SpaceDigest { changes: 900, digest: hex::encode(set_of(&[5])), shards: [].into() };
+    MemoryDigest { spaces: [("fleet".to_owned(), fleet), ("recipes".to_owned(), recipes)].into() }
+}
+
+/// The first words of a sync, as they would go over a stream: their length, then they.
+fn piece() -> Piece {
+    let words = r#"["NEG",1,"51c0000000000001",1,"fleet","610000020000"]"#;
+    let length = u32::try_from(words.len()).unwrap().to_be_bytes();
+    Piece { stream: 0x7069_6563_6573_0001, number: 0, bytes: [&length[..], words.as_bytes()].concat() }
+}
+
+fn network_examples() -> [(&'static str, Event); 3] {
+    let install = keys(3);
+    [
+        ("presence", sign(presence().to_event(), &install)),
+        ("digest", sign(digest().to_event(), &install)),
+        ("piece", sign(piece().to_event(), &install)),
+    ]
+}
+
+fn network_page() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/federation-network.md")
+}
+
+/// The text between the fences after `<!-- example: NAME -->`: before, inside, after.
+fn cut<'a>(document: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
+    let open = format!("<!-- example: {name} -->\n```json\n");
+    let start = document.find(&open).unwrap_or_else(|| panic!("no example `{name}`")) + open.len();
+    let end = start + document[start..].find("```").unwrap();
+    (&document[..start], &document[start..end], &document[end..])
+}
+
+/// The events in `spec/federation-network.md`. `UPDATE_SPEC=1` writes them anew.
+#[test]
+fn the_examples_of_the_network_are_what_the_code_writes() {
+    for (name, event) in network_examples() {
+        let (expected, document) = (event.as_pretty_json(), std::fs::read_to_string(network_page()).unwrap());
+        let (before, inside, after) = cut(&document, name);
+        if std::env::var_os("UPDATE_SPEC").is_some() {
+            std::fs::write(network_page(), format!("{before}{expected}\n{after}")).unwrap();
+        } else {
+            assert_eq!(inside.trim_end(), expected, "example `{name}`; after a change: UPDATE_SPEC=1");
+        }
+    }
+    let document = std::fs::read_to_string(network_page()).unwrap();
+    assert_eq!(document.matches("```json").count(), network_examples().len(), "a JSON block that nobody checks");
+}
+
+#[test]
+fn the_examples_of_the_network_say_what_the_page_says() {
+    if std::env::var_os("UPDATE_SPEC").is_some() {
+        return; // The page is being written.
+    }
+    let document = std::fs::read_to_string(network_page()).unwrap();
+    let read = |name: &str| {
+        let event = Event::from_json(cut(&document, name).1).unwrap();
+        assert!(event.verify().is_ok() && is_envelope(event.kind.as_u16()) && event.tags.is_empty(), "{name}");
+        assert_eq!(event.pubkey, keys(3).public_key(), "{name}: the install key signs");
+        event
+    };
+    let (said, card) = Presence::read(&read("presence"), NOW).unwrap();
+    assert_eq!((said, card.passport), (presence(), keys(1).public_key()));
+    assert!(Presence::read(&read("presence"), NOW + 86_400).is_err(), "worth nothing once the card has ended");
+    assert_eq!(MemoryDigest::read(&read("digest")), Ok(digest()));
+    let bytes = Piece::read(&read("piece")).unwrap().bytes;
+    assert_eq!(bytes, piece().bytes);
+    assert_eq!(usize::try_from(u32::from_be_bytes(bytes[..4].try_into().unwrap())).unwrap(), bytes.len() - 4);
+    let kinds = ["presence", "digest", "piece"].map(|name| read(name).kind.as_u16());
+    assert_eq!(kinds, [KIND_PRESENCE, KIND_DIGEST, KIND_PIECE]);
+}
+
+#[test]
+fn a_presence_without_labels_is_read_and_one_with_the_card_of_another_is_not() {
+    let bare = Presence { labels: None, ..presence() };
+    let event = sign(bare.to_event(), &keys(3));
+    assert!(!event.content.contains("labels"));
+    assert_eq!(Presence::read(&event, NOW).unwrap().0, bare);
+    let stolen = sign(bare.to_event(), &keys(5));
+    assert_eq!(Presence::read(&stolen, NOW), Err(EnvelopeError::Malformed("peer card of another install")));
+    // Nine addresses: the first eight are said, and a ninth is not read.
+    let many = Presence { addresses: vec!["/ip4/192.0.2.7/tcp/1".into(); 9], ..bare };
+    let said = many.to_event();
+    assert_eq!(Presence::read(&sign(said, &keys(3)), NOW).unwrap().0.addresses.len(), 8);
+    let place = r#""/ip4/192.0.2.7/tcp/1","#;
+    let more = event.content.replacen(r#""addresses":["#, &format!(r#""addresses":[{}"#, place.repeat(7)), 1);
+    let more = sign(EventBuilder::new(Kind::from_u16(KIND_PRESENCE), more), &keys(3));
+    assert_eq!(Presence::read(&more, NOW), Err(EnvelopeError::TooMany("addresses")));
 }

@@ -5,13 +5,15 @@
 
 use std::path::PathBuf;
 
+use nips::Attestation;
 use nips::card::PeerCard;
 use nips::identity::Identity;
 use nips::job::reply::{self, Feedback, Status, answered_job};
-use nips::job::{Cipher, JobRequest};
+use nips::job::{Cipher, Input, JobRequest};
 use nips::offer::Offer;
 use nostr::secp256k1::{Keypair, Message};
 use nostr::{Event, JsonUtil, Keys, Kind, RelayUrl, Tag, Timestamp, UnsignedEvent};
+use sha2::{Digest, Sha256};
 
 const AT: u64 = 1_800_000_000;
 
@@ -80,6 +82,26 @@ fn profile() -> Event {
     sign(identity.documents(AT).remove(0), &keys(1))
 }
 
+/// The tag by which the owner, `keys(5)`, attests the node's profile; signed as the document says, without randomness.
+fn attestation() -> String {
+    let (owner, node) = (keys(5), keys(1).public_key());
+    let signed = format!("nostr:agent-auth:{}:kind=0", node.to_hex());
+    let pair = Keypair::from_secret_key(nostr::SECP256K1, owner.secret_key());
+    let digest = Message::from_digest(Sha256::digest(signed).into());
+    let sig = nostr::SECP256K1.sign_schnorr_no_aux_rand(&digest, &pair);
+    serde_json::to_string(&["auth", &owner.public_key().to_hex(), "kind=0", &sig.to_string()]).unwrap()
+}
+
+/// What the journal keeps of a job that a sister node did.
+fn produced() -> Input {
+    Input::Produced {
+        attempt: 1,
+        output: "It is about relays.".to_owned(),
+        model: None,
+        executed_by: Some(keys(2).public_key()),
+    }
+}
+
 fn offer() -> Event {
     let kinds = [5000, 5001, 5302, 5303].into();
     let offer = Offer { node: keys(1).public_key(), name: "timmy".into(), about: "An agent.".into(), kinds };
@@ -102,15 +124,20 @@ fn examples() -> Vec<(&'static str, &'static str, String)> {
     assert_eq!(answered_job(&sealed_feedback), Some(sealed.id.into()));
     vec![
         ("identity.md", "profile", profile().as_pretty_json()),
+        ("identity.md", "auth", attestation()),
         ("identity.md", "card", card().as_pretty_json()),
         ("jobs.md", "request", asked.as_pretty_json()),
         ("jobs.md", "sealed-tags", SEALED_TAGS.to_owned()),
         ("jobs.md", "result", result.as_pretty_json()),
         ("jobs.md", "feedback", feedback.as_pretty_json()),
         ("jobs.md", "sealed-feedback", sealed_feedback.as_pretty_json()),
+        ("jobs.md", "produced", serde_json::to_string(&produced()).unwrap()),
         ("jobs.md", "offer", offer().as_pretty_json()),
     ]
 }
+
+/// Examples that are parts of an event, or none.
+const NO_EVENTS: [&str; 3] = ["sealed-tags", "auth", "produced"];
 
 fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec").join(file)
@@ -155,7 +182,28 @@ fn every_example_in_the_documents_is_known() {
 
 #[test]
 fn signed_examples_verify() {
-    for (_, name, text) in examples().into_iter().filter(|(_, name, _)| *name != "sealed-tags") {
+    for (_, name, text) in examples().into_iter().filter(|(_, name, _)| !NO_EVENTS.contains(name)) {
         assert!(Event::from_json(&text).is_ok_and(|e| e.verify().is_ok()), "{name}");
     }
+}
+
+#[test]
+fn the_attestation_in_the_document_is_the_owners_and_holds_for_the_profile_alone() {
+    let document = std::fs::read_to_string(path("identity.md")).unwrap();
+    let elements: Vec<String> = serde_json::from_str(split(&document, "auth").1).unwrap();
+    let (read, node) = (Attestation::parse(&elements).unwrap(), keys(1).public_key());
+    assert_eq!((read.owner, read.tag().as_slice()), (keys(5).public_key(), elements.as_slice()));
+    assert_eq!(read.verify(&node, 0, AT), Ok(()));
+    assert!(read.verify(&node, 1, AT).is_err() && read.verify(&keys(2).public_key(), 0, AT).is_err());
+}
+
+#[test]
+fn the_input_in_the_document_is_what_the_journal_has() {
+    let document = std::fs::read_to_string(path("jobs.md")).unwrap();
+    assert_eq!(serde_json::from_str::<Input>(split(&document, "produced").1).unwrap(), produced());
+    // Without a sister node the name of one is not there.
+    let own = r#"{"input":"produced","attempt":1,"output":"It is about relays.","model":null}"#;
+    let read: Input = serde_json::from_str(own).unwrap();
+    assert!(matches!(&read, Input::Produced { executed_by: None, .. }));
+    assert_eq!(serde_json::to_string(&read).unwrap(), own);
 }

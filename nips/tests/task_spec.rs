@@ -13,6 +13,7 @@ use nips::task::{
 use nips::{Audience, Msat};
 use nostr::secp256k1::{Keypair, Message as Digest};
 use nostr::{Event, EventId, JsonUtil, Keys, PublicKey};
+use serde::{Deserialize, Serialize};
 
 const AT: u64 = 1_800_000_000;
 
@@ -70,8 +71,37 @@ fn cargo(text: &str, from: &Keys, to: PublicKey) -> Cargo {
     Cargo { attempt: attempt(), to, index: 0, count: 1, digest, sealed }
 }
 
+/// The input of a job that another node does, in the shape that the document describes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload {
+    inputs: Vec<Source>,
+    params: Vec<(String, String)>,
+    output: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Text(String),
+    Url(String),
+    Event(Box<Event>),
+    Job(Box<Event>),
+}
+
+fn payload() -> Payload {
+    Payload {
+        inputs: vec![
+            Source::Text("The text to be summed up.".to_owned()),
+            Source::Url("https://example.com/article".to_owned()),
+        ],
+        params: vec![("length".to_owned(), "short".to_owned())],
+        output: None,
+    }
+}
+
 fn work() -> Work {
-    let input = "The text to be summed up.".to_owned();
+    let input = serde_json::to_string(&payload()).unwrap();
     Work { ability: Ability::of_kind(5001).unwrap(), audience: Audience::Owner, input }
 }
 
@@ -117,6 +147,7 @@ fn label() -> Event {
 fn examples() -> Vec<(&'static str, String)> {
     let mut all: Vec<_> =
         messages().into_iter().map(|(name, envelope)| (name, envelope.event().as_pretty_json())).collect();
+    all.push(("payload", serde_json::to_string(&payload()).unwrap()));
     all.push(("label", label().as_pretty_json()));
     all
 }
@@ -164,6 +195,20 @@ fn the_examples_say_what_the_document_says() {
     let (requester, worker) = both();
     let Message::Input(input) = read("input").message().clone() else { panic!("no input") };
     let text = open(&worker, &requester.public_key(), &input.sealed).unwrap();
-    assert_eq!(serde_json::from_str::<Work>(&text).unwrap(), work());
+    let opened: Work = serde_json::from_str(&text).unwrap();
+    assert_eq!(opened, work());
+    for json in [opened.input.as_str(), cut(&document, "payload").1] {
+        assert_eq!(serde_json::from_str::<Payload>(json).unwrap(), payload());
+    }
     assert!(Label::verified(&Event::from_json(cut(&document, "label").1).unwrap()).is_ok());
+}
+
+#[test]
+fn events_and_results_of_other_jobs_travel_whole_in_an_input() {
+    let event = Box::new(label());
+    let inputs = vec![Source::Event(event.clone()), Source::Job(event)];
+    let whole = Payload { inputs, params: vec![], output: Some("text/plain".to_owned()) };
+    let json = serde_json::to_string(&whole).unwrap();
+    assert!(json.starts_with(r#"{"inputs":[{"event":{"id":"#) && json.contains(r#"},{"job":{"id":"#), "{json}");
+    assert_eq!(serde_json::from_str::<Payload>(&json).unwrap(), whole);
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::PATIENCE;
+use crate::netns::Lan;
 
 /// The binary under test: cargo built it beside the tests.
 pub fn binary() -> PathBuf {
@@ -33,6 +34,15 @@ pub struct NodeBuilder {
     args: Vec<String>,
     listen: Option<String>,
     for_people: bool,
+    prefix: Vec<String>,
+}
+
+/// The program, after what is put before it.
+fn program(prefix: &[String]) -> Command {
+    let Some((first, rest)) = prefix.split_first() else { return Command::new(binary()) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(binary());
+    command
 }
 
 impl NodeBuilder {
@@ -56,6 +66,12 @@ impl NodeBuilder {
 
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Runs it, and every command on it, on a host of a LAN.
+    pub fn on(mut self, lan: &Lan, host: usize) -> Self {
+        self.prefix = lan.prefix(host);
         self
     }
 
@@ -97,7 +113,7 @@ impl NodeBuilder {
         }
         let log = dir.join("test.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(binary());
+        let mut command = program(&self.prefix);
         command
             .env("TIMMY_LOG", std::env::var("TIMMY_TEST_LOG").unwrap_or_else(|_| "info".to_owned()))
             .envs(self.env)
@@ -122,7 +138,7 @@ impl NodeBuilder {
         let ready =
             if self.for_people { std::fs::read_to_string(dir.join("node.json")).unwrap() } else { welcome.clone() };
         let ready: Value = serde_json::from_str(&ready).unwrap();
-        Ok(Node { child, dir, _own: own, ready, welcome, _lines: lines })
+        Ok(Node { child, dir, _own: own, ready, welcome, prefix: self.prefix, _lines: lines })
     }
 }
 
@@ -150,6 +166,7 @@ pub struct Node {
     pub ready: Value,
     /// What it said when it was ready.
     pub welcome: String,
+    prefix: Vec<String>,
     _lines: Lines,
 }
 
@@ -218,7 +235,7 @@ impl Node {
 
     /// Runs a command line on this node's data folder: exit code, stdout, stderr.
     pub async fn cli(&self, args: &[&str]) -> (i32, String, String) {
-        cli(&self.dir, args).await
+        run(&self.prefix, &self.dir, args).await
     }
 
     /// Runs a command with `--json` that must succeed.
@@ -233,7 +250,11 @@ impl Node {
 
 /// Runs a command line on a data folder: exit code, stdout, stderr.
 pub async fn cli(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut child = Command::new(binary())
+    run(&[], dir, args).await
+}
+
+async fn run(prefix: &[String], dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut child = program(prefix)
         .arg("--data-dir")
         .arg(dir)
         .args(args)

@@ -135,7 +135,7 @@ pub async fn start(
     }
     write_private(&home.ready_file(), serde_json::to_string(&found.ready)?.as_bytes())?;
     if let Some(sisters) = &tools.sisters {
-        sisters.employ(Arc::clone(&tools), rules.clone());
+        sisters.employ(&tools, rules.clone());
     }
     let Found { keys, identity, ready, people, .. } = found;
     let publisher =

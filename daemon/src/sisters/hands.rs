@@ -1,7 +1,7 @@
 //! What this node does for its sisters, and for itself when no sister would: tasks that it won, in the workshop, until their leases end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bots::WorkError;
@@ -25,7 +25,8 @@ const WORK_MAX: Duration = Duration::from_secs(600);
 
 /// Who works, once the node is wired up.
 pub struct Staff {
-    tools: Arc<Tools>,
+    /// The tools hold the sisters, who hold this: it must not keep them alive.
+    tools: Weak<Tools>,
     federation: Federation,
     rules: Rules,
     slots: Arc<Semaphore>,
@@ -56,16 +57,16 @@ impl Hands {
     }
 
     /// From now on there is somebody to work.
-    pub fn employ(&self, tools: Arc<Tools>, federation: Federation, rules: Rules) {
+    pub fn employ(&self, tools: &Arc<Tools>, federation: Federation, rules: Rules) {
         let slots = Arc::new(Semaphore::new(rules.max_running.max(1)));
         // The node is wired up once.
-        let _ = self.0.staff.set(Staff { tools, federation, rules, slots });
+        let _ = self.0.staff.set(Staff { tools: Arc::downgrade(tools), federation, rules, slots });
     }
 
     /// What this node knows about itself and such a task; none when it cannot or may not do it.
     pub fn figures(&self, ask: &Ask) -> Option<Figures> {
         let staff = self.0.staff.get()?;
-        let (tools, kind) = (&staff.tools, ask.ability.kind());
+        let (tools, kind) = (staff.tools.upgrade()?, ask.ability.kind());
         let may = tools.jobs_enabled
             && !tools.passport.is_superseded()
             && tools.room.load(std::sync::atomic::Ordering::Relaxed)
@@ -167,19 +168,20 @@ impl Staff {
     async fn work(&self, execution: Execution, cancel: &CancellationToken, pace: &Pace) -> Result<String, String> {
         let Execution { work, what, .. } = execution;
         let payload = Payload::read(&what.input)?;
+        let tools = self.tools.upgrade().ok_or("the node is shutting down")?;
         // Conscience first: before any worker or model, whatever the door (DESIGN §7).
-        if let Some(crisis) = self.tools.conscience.check(&payload.words()) {
-            self.tools.metrics.crisis();
-            return Ok(crisis.answer(self.tools.country.as_deref(), None));
+        if let Some(crisis) = tools.conscience.check(&payload.words()) {
+            tools.metrics.crisis();
+            return Ok(crisis.answer(tools.country.as_deref(), None));
         }
         let kind = what.ability.kind();
         let task = payload.task(work.attempt.task.to_string(), kind, what.audience);
         let _slot = self.slots.acquire().await.map_err(|e| e.to_string())?;
         let (progress, mut parts) = mpsc::channel(1);
         let drain = async { while parts.recv().await.is_some() {} };
-        let timer = self.tools.metrics.start_task();
+        let timer = tools.metrics.start_task();
         let began = Instant::now();
-        let run = tokio::time::timeout(WORK_MAX, self.tools.workshop.run(&task, &progress, cancel));
+        let run = tokio::time::timeout(WORK_MAX, tools.workshop.run(&task, &progress, cancel));
         let done = tokio::select! {
             done = run => done,
             () = drain => Ok(Err(WorkError::Cancelled)),

@@ -186,7 +186,7 @@ pub struct Sisters {
 
 impl Sisters {
     /// From now on this node works for its sisters.
-    pub fn employ(&self, tools: Arc<Tools>, rules: Rules) {
+    pub fn employ(&self, tools: &Arc<Tools>, rules: Rules) {
         self.hands.employ(tools, self.federation.clone(), rules);
     }
 

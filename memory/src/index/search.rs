@@ -95,7 +95,8 @@ impl Shared {
         let (question, dense) = dense?;
         // A leg that is off must not speak through the other's hits.
         let question = question.filter(|_| mode != Mode::Text);
-        let legs = Legs { text, trust: fuse::trust(share), dense, question, filter };
+        let trust = fuse::trust(share, fuse::margin(text.iter().map(|(_, bm25)| *bm25)));
+        let legs = Legs { text, trust, dense, question, filter };
         let limit = query.limit;
         if mode == Mode::Hybrid {
             return on_a_thread(generation, move |scan| legs.hits(scan, limit, now, fuse::place)).await;

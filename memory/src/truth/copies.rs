@@ -39,6 +39,11 @@ impl Truth {
         Ok(found.exists(params![id.as_bytes(), COUNTS])?)
     }
 
+    /// True when an entry of this id counts.
+    pub(super) fn has_row(&self, id: &EntryId) -> Result<bool, TruthError> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id.as_bytes()])?)
+    }
+
     /// The entries that changes of a document put, in the order they came.
     pub(super) fn entries_of(&self, document: i64) -> Result<Vec<EntryId>, TruthError> {
         let mut found = self.connection.prepare_cached(

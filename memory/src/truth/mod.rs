@@ -227,7 +227,7 @@ impl Truth {
         let connection = Connection::open_with_flags(path, flags)
             .map_err(|source| TruthError::Database { doing: "to open for reading", source })?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(128);
         Ok(Reader::new(connection, Arc::clone(&self.seal)))
     }
 
