@@ -43,7 +43,7 @@ pub(super) struct Bench {
     pub(super) tools: Arc<Tools>,
     handle: DeskHandle,
     pub(super) order: Arc<Order>,
-    cancel: CancellationToken,
+    pub(super) cancel: CancellationToken,
     hand: Hand,
 }
 
@@ -325,14 +325,8 @@ impl Bench {
 
     /// Says a passing word beside the work: a slow relay must not hold it up.
     fn pass(&self, status: Status, content: String) {
-        let now = now_ms();
-        let word = Feedback { status, message: None, content, expires_at: Some(now / 1000 + PASSING_S) };
         let (tools, order) = (Arc::clone(&self.tools), Arc::clone(&self.order));
-        self.tools.tracker.spawn(async move {
-            if let Err(error) = tools.speaker.passing_word(&order, &word, now).await {
-                tracing::debug!(%error, "a passing word was not said");
-            }
-        });
+        self.tools.tracker.spawn(async move { say(&tools, &order, status, content).await });
     }
 
     /// The owner hears of a crisis met in another known person's talk.
@@ -356,7 +350,11 @@ impl Bench {
 
     /// The inputs; none when a sister node has answered the job.
     async fn resolve_in_turn(&self) -> Result<Option<Vec<TaskInput>>, String> {
-        if self.has_turn().await { self.resolve().await.map(Some) } else { Ok(None) }
+        if !self.has_turn().await {
+            return Ok(None);
+        }
+        self.say_soon();
+        self.resolve().await.map(Some)
     }
 
     async fn resolve(&self) -> Result<Vec<TaskInput>, String> {
@@ -410,6 +408,15 @@ impl Bench {
         let mut relays = lookup::connected(&self.tools.pool, &self.tools.speaker.configured);
         relays.extend(relay.and_then(|url| RelayUrl::parse(url).ok()));
         lookup::ask(&self.tools.pool, &relays, &filter, FETCH).await
+    }
+}
+
+/// Says a passing word: once, and to nobody later.
+pub(super) async fn say(tools: &Tools, order: &Order, status: Status, content: String) {
+    let now = now_ms();
+    let word = Feedback { status, message: None, content, expires_at: Some(now / 1000 + PASSING_S) };
+    if let Err(error) = tools.speaker.passing_word(order, &word, now).await {
+        tracing::debug!(%error, "a passing word was not said");
     }
 }
 

@@ -301,6 +301,10 @@ impl Core {
         self.outbox = Outbox::restore(items.iter().filter_map(|(_, bytes)| serde_json::from_slice(bytes).ok()));
         self.load_tasks().await?;
         self.see().await;
+        let known: Vec<PublicKey> = self.cards.keys().copied().collect();
+        for passport in known {
+            self.reach(passport).await;
+        }
         Ok(())
     }
 

@@ -104,7 +104,12 @@ impl Core {
     async fn note_card(&mut self, event: Event) {
         let now = self.now_s();
         if let Ok(card) = PeerCard::read(&event, now) {
-            self.keep_card(Met { card, event, addresses: vec![], relays: vec![], last_seen: now }).await;
+            let known = self.cards.get(&card.passport);
+            let addresses = known.map(|met| met.addresses.clone()).unwrap_or_default();
+            let asked_from = self.letter_relays.get(&card.passport).cloned();
+            let relays = asked_from.or_else(|| known.map(|met| met.relays.clone())).unwrap_or_default();
+            self.keep_card(Met { card, event, addresses, relays, last_seen: now }).await;
+            self.plan_presence();
         }
     }
 

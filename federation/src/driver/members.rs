@@ -145,6 +145,7 @@ impl Core {
         let (peer, is_linked) = (met.card.peer_id, self.meshed.contains(&met.card.peer_id));
         self.cards.insert(passport, met);
         self.see().await;
+        self.reach(passport).await;
         if is_linked {
             self.strangers.remove(&peer);
         }
@@ -336,6 +337,7 @@ impl Core {
             self.greet(peer);
         }
         self.see().await;
+        self.plan_presence();
         Ok(standing)
     }
 

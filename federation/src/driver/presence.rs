@@ -84,6 +84,11 @@ impl Core {
             let relays = presence.relays;
             self.keep_card(Met { card, event: *presence.card, addresses: addresses.clone(), relays, last_seen: now })
                 .await;
+            self.reach(passport).await;
+            if !self.meshed.contains(&peer) {
+                // It came by letter: whoever says where it is wants to hear the same.
+                self.plan_presence();
+            }
         }
         if !self.connected.contains(&peer) {
             let _ = self.net.dial(Some(peer), addresses).await;
