@@ -75,18 +75,20 @@ impl Publisher {
 
     /// What can really be done for strangers, within the owner's choice.
     fn offered(&self) -> BTreeSet<u16> {
-        if !self.tools.jobs_enabled {
-            return BTreeSet::new();
-        }
-        let possible = self.tools.workshop.offered_kinds();
+        self.possible(Audience::Stranger)
+    }
+
+    /// What can be done for such people, within the owner's choice.
+    fn possible(&self, audience: Audience) -> BTreeSet<u16> {
+        let possible = if self.tools.jobs_enabled { self.tools.workshop.kinds_for(audience) } else { BTreeSet::new() };
         possible.into_iter().filter(|k| self.kinds.is_empty() || self.kinds.contains(k)).collect()
     }
 
     /// The peer card follows what this node itself can do, and sister nodes hear of it.
     async fn tell_sisters(&self, offered: &BTreeSet<u16>) {
-        let known =
-            if self.tools.jobs_enabled { self.tools.workshop.kinds_for(Audience::Owner) } else { BTreeSet::new() };
-        let abilities = Abilities { anyone: offered.clone(), known };
+        let people = Audience::Person(self.identity.node);
+        let abilities =
+            Abilities { anyone: offered.clone(), people: self.possible(people), owner: self.possible(Audience::Owner) };
         if self.tools.passport.set_abilities(abilities.words())
             && let Some(sisters) = &self.tools.sisters
         {

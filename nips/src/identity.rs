@@ -87,7 +87,9 @@ impl Identity {
         if let Some(nip05) = self.nip05() {
             profile["nip05"] = nip05.into();
         }
-        let attested = self.attestation.iter().map(Attestation::tag).collect();
+        // One that has ended, or is of another key, is worse than none.
+        let holds = |attestation: &&Attestation| attestation.verify(&self.node, 0, at).is_ok();
+        let attested = self.attestation.iter().filter(holds).map(Attestation::tag).collect();
         self.unsigned(0, attested, profile.to_string(), at)
     }
 

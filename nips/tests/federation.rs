@@ -391,7 +391,7 @@ fn card() -> Event {
         passport: passport.public_key(),
         install: install.public_key(),
         peer_id: transport.public().to_peer_id(),
-        abilities: vec!["5000".into(), "5001".into(), "5050/known".into()],
+        abilities: vec!["5000".into(), "5001".into(), "5050/people".into()],
         sequence: 1,
         not_after: NOW + 86_400,
     };

@@ -197,9 +197,10 @@ async fn two_nodes_from_one_backup_are_told_apart_and_one_goes_on() {
 /// Garbage to every port that a node listens on, by UDP and TCP, and to multicast DNS.
 const FLOOD: &str = r#"
 import os, random, socket, sys, time
-host, ports, seconds = sys.argv[1], [int(p) for p in sys.argv[2].split(",")], float(sys.argv[3])
+host, ports, seconds, own = sys.argv[1], [int(p) for p in sys.argv[2].split(",")], float(sys.argv[3]), sys.argv[4]
 end, sent = time.time() + seconds, 0
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
 kept = []
 while time.time() < end:
     for port in ports:
@@ -223,7 +224,7 @@ async fn a_stranger_that_floods_gets_nothing_and_the_members_go_on() {
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let flood = lan
         .command(2, "python3")
-        .args(["-c", FLOOD, &lan.ip4(0), &ports.join(","), "8"])
+        .args(["-c", FLOOD, &lan.ip4(0), &ports.join(","), "8", &lan.ip4(2)])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

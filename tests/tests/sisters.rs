@@ -86,6 +86,12 @@ async fn a_removed_node_learns_nothing_more_and_codes_say_what_is_wrong() {
     learns(&c, "after the removal").await;
     assert!(!knows(&b, "after the removal").await);
     assert!(knows(&b, "while both belonged").await);
+    // It comes back by a code that was made for it, and by no other.
+    let any = a.json(&["peer", "invite"]).await;
+    let (status, _, err) = b.cli(&["peer", "join", any["code"].as_str().unwrap()]).await;
+    assert!(status == 1 && err.contains("removed"), "{err}");
+    let_in(&a, &b, &["--readmit", &npub(&b)]).await;
+    learns(&b, "after the removal").await;
 }
 
 async fn learns_after_add(a: &Node, b: &Node, text: &str) {

@@ -12,6 +12,9 @@ pub enum PeerCommand {
         /// A guest: it works for the federation and gets no memory, but for spaces shared by `memory share`
         #[arg(long)]
         guest: bool,
+        /// Let this node back in, which was removed before
+        #[arg(long, value_name = "NPUB")]
+        readmit: Option<String>,
     },
     /// Join by a code that was made on another node
     Join {

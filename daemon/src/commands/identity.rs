@@ -1,6 +1,7 @@
 //! `timmy id`, `status`, `doctor`
 
 use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,6 +47,13 @@ pub(crate) async fn id(context: &Context) -> Result<()> {
 pub(crate) fn attest(context: &Context, npub: &str, key_file: &Path, days: Option<u32>) -> Result<()> {
     let node = PublicKey::from_bech32(npub).or_else(|_| PublicKey::from_hex(npub));
     let node = node.with_context(|| format!("`{npub}` is no npub; `timmy id` shows it"))?;
+    let mode = std::fs::metadata(key_file)
+        .with_context(|| format!("cannot read {}", key_file.display()))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        anyhow::bail!("{} can be read by others: chmod 600 it first", key_file.display());
+    }
     let text = Zeroizing::new(
         std::fs::read_to_string(key_file).with_context(|| format!("cannot read {}", key_file.display()))?,
     );

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use nostr::{FromBech32, PublicKey};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::cli::{Context, JobCommand};
@@ -77,7 +76,7 @@ pub(crate) async fn job(context: &Context, command: JobCommand) -> Result<ExitCo
     let client = Client::connect(&context.home)?;
     match command {
         JobCommand::Submit { kind, input, params, on, no_wait } => {
-            let on = on.map(|npub| node(&npub)).transpose()?.map(|key| key.to_hex());
+            let on = on.map(|npub| super::peers::node(&npub)).transpose()?.map(|key| key.to_hex());
             let body = json!({ "kind": kind, "input": input, "params": params, "on": on, "wait": !no_wait });
             return submit(context, &client, &body, no_wait).await;
         }
@@ -105,12 +104,6 @@ pub(crate) async fn job(context: &Context, command: JobCommand) -> Result<ExitCo
 /// An id as part of a path: whatever was typed stays one segment.
 pub(super) fn segment(id: &str) -> String {
     url::form_urlencoded::byte_serialize(id.trim().as_bytes()).collect()
-}
-
-fn node(npub: &str) -> Result<PublicKey> {
-    PublicKey::from_bech32(npub)
-        .or_else(|_| PublicKey::from_hex(npub))
-        .with_context(|| format!("`{npub}` is no npub; `timmy peer list` shows them"))
 }
 
 async fn submit(context: &Context, client: &Client, body: &Value, no_wait: bool) -> Result<ExitCode> {

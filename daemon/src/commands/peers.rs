@@ -19,8 +19,9 @@ pub(crate) async fn peer(context: &Context, command: PeerCommand) -> Result<Exit
             let peers: Value = client.get("/peers").await?;
             context.print(&peers, || table(&peers))?;
         }
-        PeerCommand::Invite { guest } => {
-            let made: Value = client.ask("/peers/invite", &json!({ "guest": guest })).await?;
+        PeerCommand::Invite { guest, readmit } => {
+            let readmit = readmit.map(|npub| node(&npub)).transpose()?.map(|key| key.to_hex());
+            let made: Value = client.ask("/peers/invite", &json!({ "guest": guest, "readmit": readmit })).await?;
             context.print(&json!({ "code": made["code"], "expires_at": made["expires_at"] }), || invitation(&made))?;
         }
         PeerCommand::Join { code } => {
@@ -49,10 +50,14 @@ pub(crate) async fn peer(context: &Context, command: PeerCommand) -> Result<Exit
 }
 
 async fn about(client: &Client, path: &str, npub: &str) -> Result<Value> {
-    let key = PublicKey::from_bech32(npub)
+    client.ask(path, &json!({ "npub": node(npub)?.to_hex() })).await
+}
+
+/// A node's key as somebody typed it.
+pub(super) fn node(npub: &str) -> Result<PublicKey> {
+    PublicKey::from_bech32(npub)
         .or_else(|_| PublicKey::from_hex(npub))
-        .with_context(|| format!("`{npub}` is no npub; `timmy peer list` shows them"))?;
-    client.ask(path, &json!({ "npub": key.to_hex() })).await
+        .with_context(|| format!("`{npub}` is no npub; `timmy peer list` shows them"))
 }
 
 fn invitation(made: &Value) -> String {

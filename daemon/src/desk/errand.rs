@@ -20,6 +20,9 @@ impl Desk {
         if let Some(on) = order.on {
             return on != self.tools.speaker.node;
         }
+        if live.is_out {
+            return true;
+        }
         if !self.can_here(*kind, order.audience) {
             // Just after a start nobody is there yet, and may have it all the same.
             return !sisters.view().members().is_empty();

@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use super::order::{Order, Origin, Work};
 use super::rates::Purpose;
 use super::round::Round;
+use super::turn::crowd;
 use super::{Arrived, Desk, Heard, Message, Opened};
 use crate::journal::{Arrival, Opened as OpenedRow};
+use crate::sisters::Sisters;
 
 /// Unfinished jobs of one customer; a customer who names relays that never answer fills only this.
 const MAX_LIVE_PER_CUSTOMER: usize = 256;
@@ -192,7 +194,8 @@ impl Desk {
 
     /// True when a sister node may be the one to answer.
     fn waits_for_its_turn(&self, order: &Order) -> bool {
-        order.is_broadcast() && self.can_elsewhere(order.kind(), Audience::Stranger)
+        let able = |sisters: &Sisters| !sisters.view().able(order.kind(), crowd(order.audience)).is_empty();
+        order.is_broadcast() && self.tools.sisters.as_ref().is_some_and(able)
     }
 
     fn has_room(&self) -> bool {

@@ -30,6 +30,8 @@ pub struct Live {
     pub listeners: Vec<mpsc::Sender<Heard>>,
     /// It was asked for a while ago: it waits in the backlog.
     pub late: bool,
+    /// The sister nodes had it when the process ended.
+    pub is_out: bool,
     /// When it is woken, Unix ms.
     pub timer: Option<u64>,
     /// Words still in the outbox: event id and target.
@@ -53,6 +55,7 @@ impl Live {
             resolved: None,
             listeners: vec![],
             late: false,
+            is_out: false,
             timer: None,
             targets: BTreeSet::new(),
             answer: None,
@@ -64,7 +67,9 @@ impl Live {
     /// A job as the journal has it.
     pub fn replayed(order: Order, inputs: &[(u64, Input)]) -> Self {
         let machine = Machine::replay(inputs.iter().map(|(at, input)| (*at, input)));
-        Self { machine, late: true, steps: u32::try_from(inputs.len()).unwrap_or(u32::MAX), ..Self::new(order) }
+        let is_out = machine.state() == State::Bidding;
+        let steps = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        Self { machine, late: true, steps, is_out, ..Self::new(order) }
     }
 
     fn note_answer(&mut self, input: &Input) {

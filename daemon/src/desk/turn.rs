@@ -6,6 +6,7 @@ use std::time::Duration;
 use nips::Audience;
 use nips::job::FEEDBACK_KIND;
 use nips::job::reply::Status;
+use nips::task::AudienceClass;
 use nips::task::rank::{self, Heard, Turn};
 use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ impl Bench {
         let began = Instant::now();
         let is_fresh = request.created_at.as_secs() + FRESH_S >= crate::journal::now_ms() / 1000;
         loop {
-            let mut able = sisters.view().able(*kind, Audience::Stranger.into());
+            let mut able = sisters.view().able(*kind, crowd(self.order.audience));
             able.insert(me);
             let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), waited_ms);
@@ -93,6 +94,17 @@ impl Bench {
     }
 }
 
+/// For whom the members that may answer must be able to work. Whom this node's owner allowed the others need not know.
+pub(super) fn crowd(audience: Audience) -> AudienceClass {
+    if audience == Audience::Owner { AudienceClass::Owner } else { AudienceClass::Stranger }
+}
+
+/// A member that says it failed is not on it any more.
+fn is_on_it(event: &Event) -> bool {
+    let status = event.tags.iter().map(nostr::Tag::as_slice).find(|tag| tag[0] == "status");
+    status.and_then(|tag| tag.get(1)).is_none_or(|status| status != "error")
+}
+
 /// What the words of members about a request come to.
 fn said<'a>(request: EventId, words: impl Iterator<Item = &'a Event>) -> Heard {
     let mut heard = Heard::default();
@@ -100,7 +112,7 @@ fn said<'a>(request: EventId, words: impl Iterator<Item = &'a Event>) -> Heard {
     for event in words.filter(|event| event.tags.event_ids().any(|id| *id == request)) {
         if event.kind.as_u16() != FEEDBACK_KIND {
             heard.result = true;
-        } else if newest.is_none_or(|at| at <= event.created_at) {
+        } else if is_on_it(event) && newest.is_none_or(|at| at <= event.created_at) {
             newest = Some(event.created_at);
             heard.feedback = Some(event.pubkey);
         }

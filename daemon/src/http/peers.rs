@@ -118,10 +118,16 @@ async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Failure>
 struct Invite {
     #[serde(default)]
     guest: bool,
+    /// One that was removed and may come back.
+    readmit: Option<PublicKey>,
 }
 
 async fn invite(State(shared): State<Arc<Shared>>, Json(asked): Json<Invite>) -> Result<Json<Value>, Failure> {
-    let made = federation(&shared)?.invite(asked.guest).await?;
+    let federation = federation(&shared)?;
+    let made = match asked.readmit {
+        Some(removed) => federation.readmit(asked.guest, removed).await?,
+        None => federation.invite(asked.guest).await?,
+    };
     Ok(Json(json!({ "code": made.code, "expires_at": made.expires_at, "guest": made.is_guest })))
 }
 

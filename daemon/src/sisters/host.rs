@@ -14,7 +14,7 @@ use nips::PeerCard;
 use nips::dm;
 use nips::federation::{KIND_DIGEST, letter};
 use nostr::nips::nip44;
-use nostr::{Event, JsonUtil, Keys, NostrSigner, PublicKey, UnsignedEvent};
+use nostr::{Event, JsonUtil, Keys, NostrSigner, PublicKey, SecretKey, UnsignedEvent};
 use relay::pool::PublishReply;
 use relay::{Outbox, Pool, Target};
 use std::sync::Arc;
@@ -60,14 +60,18 @@ fn failed(error: impl std::fmt::Display) -> HostError {
 }
 
 impl House {
-    /// Secrets rest sealed to the install key, whose file a passphrase encrypts.
+    /// Secrets rest sealed under a key that a backup brings back with them, and whose file a passphrase encrypts.
+    fn rest(&self) -> Result<Keys, HostError> {
+        let secret = SecretKey::from_slice(&self.keys.memory.derive("federation")).map_err(failed)?;
+        Ok(Keys::new(secret))
+    }
+
     fn close(&self, shelf: Shelf, value: &[u8]) -> Result<Vec<u8>, HostError> {
         if !shelf.is_secret() {
             return Ok(value.to_vec());
         }
-        let install = &self.keys.install;
-        let text = STANDARD.encode(value);
-        nip44::encrypt(install.secret_key(), &install.public_key(), text, nip44::Version::V2)
+        let (rest, text) = (self.rest()?, STANDARD.encode(value));
+        nip44::encrypt(rest.secret_key(), &rest.public_key(), text, nip44::Version::V2)
             .map(String::into_bytes)
             .map_err(failed)
     }
@@ -76,10 +80,13 @@ impl House {
         if !shelf.is_secret() {
             return Ok(Zeroizing::new(value));
         }
-        let install = &self.keys.install;
+        let rest = self.rest()?;
         let sealed = String::from_utf8(value).map_err(failed)?;
-        let text = nip44::decrypt(install.secret_key(), &install.public_key(), sealed).map_err(|_| {
-            HostError("a secret of the federation was sealed by another install; join again".to_owned())
+        let text = nip44::decrypt(rest.secret_key(), &rest.public_key(), sealed).map_err(|_| {
+            HostError(
+                "a secret of the federation does not open: the key file `memory` is not the one it was sealed with"
+                    .to_owned(),
+            )
         })?;
         STANDARD.decode(text).map(Zeroizing::new).map_err(failed)
     }

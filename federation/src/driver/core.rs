@@ -122,6 +122,8 @@ pub(super) struct Core {
     pub presence_due_ms: u64,
     /// How often it was said.
     pub sayings: u64,
+    /// When members said last where they are, by their own dates: a letter may be late.
+    pub said_at: BTreeMap<PublicKey, u64>,
     /// When members were last heard over a relay, Unix seconds.
     pub heard_by_relay: BTreeMap<PublicKey, u64>,
     pub works: Works,
@@ -215,6 +217,7 @@ impl Core {
             keys_due_ms: None,
             presence_due_ms: 0,
             sayings: 0,
+            said_at: BTreeMap::new(),
             heard_by_relay: BTreeMap::new(),
             works,
             tunnels: BTreeMap::new(),
@@ -331,7 +334,7 @@ impl Core {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Invite(is_guest, reply) => drop(reply.send(self.invite(is_guest).await)),
+            Command::Invite(is_guest, readmit, reply) => drop(reply.send(self.invite(is_guest, readmit).await)),
             Command::Join(code, reply) => self.join(&code, reply).await,
             Command::Admin(npub, reply) => drop(reply.send(self.make_admin(npub).await)),
             Command::Remove(npub, reply) => drop(reply.send(self.remove(npub).await)),

@@ -48,10 +48,10 @@ pub(super) struct SignedFor {
 
 /// The inviter.
 impl Core {
-    pub async fn invite(&mut self, is_guest: bool) -> Result<Invitation, FederationError> {
+    pub async fn invite(&mut self, is_guest: bool, readmit: Option<PublicKey>) -> Result<Invitation, FederationError> {
         self.found().await?;
         let addresses = self.me.addresses.iter().filter(|a| is_reachable(a)).cloned().collect();
-        let offer = Offer { is_guest, readmit: None, addresses, relays: self.me.relays.clone() };
+        let offer = Offer { is_guest, readmit, addresses, relays: self.me.relays.clone() };
         let now = self.now_s();
         let Some(log) = &self.log else { return Err(FederationError::None) };
         let world = InviterWorld { me: &self.me, log, keyring: &self.keyring };

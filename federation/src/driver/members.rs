@@ -11,7 +11,7 @@ use super::core::{Core, Met};
 use super::hello;
 use super::host::{Shelf, Write};
 use super::peers::{Peer, PeerState, Via};
-use super::view::{Abilities, Known};
+use super::view::{Abilities, Alive, Known};
 use crate::handshake::{self, Effect};
 use crate::keyring::{self, KeyringError};
 use crate::letters::{Input as Letters, Item, Reach, Urgency};
@@ -367,7 +367,11 @@ impl Core {
                 && self.standing(&met.card.passport).is_member()
                 && (self.is_here(&met.card.peer_id) || self.was_heard(&met.card.passport))
         });
-        self.view.set_alive(alive.map(|met| (met.card.passport, Abilities::read(&met.card.abilities))).collect());
+        let known = |met: &Met| {
+            let is_guest = self.standing(&met.card.passport) == Standing::Guest;
+            (met.card.passport, Alive { abilities: Abilities::read(&met.card.abilities), is_guest })
+        };
+        self.view.set_alive(alive.map(known).collect());
     }
 
     /// True for a member with a living connection.

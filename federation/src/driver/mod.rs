@@ -121,7 +121,7 @@ pub struct Invitation {
 }
 
 pub(crate) enum Command {
-    Invite(bool, oneshot::Sender<Result<Invitation, FederationError>>),
+    Invite(bool, Option<PublicKey>, oneshot::Sender<Result<Invitation, FederationError>>),
     Join(String, oneshot::Sender<Result<Standing, FederationError>>),
     Admin(PublicKey, oneshot::Sender<Result<(), FederationError>>),
     Remove(PublicKey, oneshot::Sender<Result<(), FederationError>>),
@@ -173,7 +173,15 @@ impl Federation {
     /// # Errors
     /// When this node may not invite, or the passport cannot sign.
     pub async fn invite(&self, is_guest: bool) -> Result<Invitation, FederationError> {
-        self.ask(|reply| Command::Invite(is_guest, reply)).await?
+        self.ask(|reply| Command::Invite(is_guest, None, reply)).await?
+    }
+
+    /// Makes a code by which a passport that was removed may come back; no other one that was.
+    ///
+    /// # Errors
+    /// As [`Federation::invite`].
+    pub async fn readmit(&self, is_guest: bool, removed: PublicKey) -> Result<Invitation, FederationError> {
+        self.ask(|reply| Command::Invite(is_guest, Some(removed), reply)).await?
     }
 
     /// Joins by a code; resolves when this node belongs, or does not.

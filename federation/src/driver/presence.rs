@@ -78,7 +78,12 @@ impl Core {
         }
         let (presence_labels, passport) = (presence.labels, card.passport);
         let addresses: Vec<Multiaddr> = presence.addresses.iter().filter_map(|a| a.parse().ok()).collect();
-        let is_news = known.is_none_or(|met| met.card != card || met.addresses != addresses);
+        if self.said_at.get(&passport).is_some_and(|at| *at > event.created_at.as_secs()) {
+            return;
+        }
+        let is_news =
+            known.is_none_or(|met| met.card != card || met.addresses != addresses || met.relays != presence.relays);
+        self.said_at.insert(passport, event.created_at.as_secs());
         let peer = card.peer_id;
         if is_news {
             let relays = presence.relays;
@@ -93,7 +98,7 @@ impl Core {
         if !self.connected.contains(&peer) {
             let _ = self.net.dial(Some(peer), addresses).await;
         }
-        if presence_labels.is_some_and(|labels| labels != self.works.labels_digest()) && self.meshed.contains(&peer) {
+        if presence_labels.is_some_and(|labels| labels != self.works.labels_digest()) {
             self.share_labels(passport).await;
         }
     }

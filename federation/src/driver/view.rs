@@ -18,27 +18,35 @@ pub struct Known {
     pub standing: Standing,
 }
 
-/// The jobs that a member can do, by kind, as its card says.
+/// The jobs that a member can do, by kind and for whom, as its card says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// For whoever asks.
     pub anyone: BTreeSet<u16>,
-    /// For the owner and the people they named.
-    pub known: BTreeSet<u16>,
+    /// For the owner, the people they named, and members.
+    pub people: BTreeSet<u16>,
+    /// For the owner.
+    pub owner: BTreeSet<u16>,
 }
 
-/// What the ability to do a kind for known people alone ends with in a card.
-const FOR_KNOWN: &str = "/known";
+/// What the ability to do a kind for people alone ends with in a card.
+const FOR_PEOPLE: &str = "/people";
+/// The same for the owner alone.
+const FOR_OWNER: &str = "/owner";
 
 impl Abilities {
     /// Reads a card's words; what is no job kind is left out.
     pub fn read(words: &[String]) -> Self {
         let mut all = Self::default();
         for word in words {
-            let (kind, is_known) = word.strip_suffix(FOR_KNOWN).map_or((word.as_str(), false), |kind| (kind, true));
+            let ends = |end: &'static str| word.strip_suffix(end).map(|kind| (kind, end));
+            let (kind, end) = ends(FOR_PEOPLE).or_else(|| ends(FOR_OWNER)).unwrap_or((word, ""));
             let Some(kind) = kind.parse().ok().and_then(Ability::of_kind).map(Ability::kind) else { continue };
-            all.known.insert(kind);
-            if !is_known {
+            all.owner.insert(kind);
+            if end != FOR_OWNER {
+                all.people.insert(kind);
+            }
+            if end.is_empty() {
                 all.anyone.insert(kind);
             }
         }
@@ -47,22 +55,41 @@ impl Abilities {
 
     /// The words for a card.
     pub fn words(&self) -> Vec<String> {
-        let known = self.known.difference(&self.anyone).map(|kind| format!("{kind}{FOR_KNOWN}"));
-        self.anyone.iter().map(u16::to_string).chain(known).collect()
+        let people = self.people.difference(&self.anyone).map(|kind| format!("{kind}{FOR_PEOPLE}"));
+        let owner = self.owner.difference(&self.people).map(|kind| format!("{kind}{FOR_OWNER}"));
+        self.anyone.iter().map(u16::to_string).chain(people).chain(owner).collect()
     }
 
     /// The kinds that are done for this audience.
     pub fn of(&self, audience: AudienceClass) -> &BTreeSet<u16> {
-        if audience == AudienceClass::Stranger { &self.anyone } else { &self.known }
+        match audience {
+            AudienceClass::Owner => &self.owner,
+            AudienceClass::Person | AudienceClass::Member => &self.people,
+            AudienceClass::Stranger => &self.anyone,
+        }
     }
+}
+
+/// A member that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alive {
+    pub abilities: Abilities,
+    /// A guest works for strangers' open jobs alone.
+    pub is_guest: bool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     peers: BTreeMap<PeerId, Standing>,
     installs: BTreeMap<PublicKey, Known>,
-    alive: BTreeMap<PublicKey, Abilities>,
+    alive: BTreeMap<PublicKey, Alive>,
     is_inviting: bool,
+}
+
+impl Alive {
+    fn does(&self, audience: AudienceClass) -> Option<&BTreeSet<u16>> {
+        (audience == AudienceClass::Stranger || !self.is_guest).then(|| self.abilities.of(audience))
+    }
 }
 
 /// The present answers. Clones of the `Arc` around it see the same.
@@ -82,13 +109,14 @@ impl View {
     /// The passports of living members that can do jobs of this kind for such people; this node is not among them.
     pub fn able(&self, kind: u16, audience: AudienceClass) -> BTreeSet<PublicKey> {
         let inner = self.read();
-        let able = inner.alive.iter().filter(|(_, abilities)| abilities.of(audience).contains(&kind));
+        let able =
+            inner.alive.iter().filter(|(_, alive)| alive.does(audience).is_some_and(|does| does.contains(&kind)));
         able.map(|(passport, _)| *passport).collect()
     }
 
     /// The kinds of jobs that some living member can do for such people.
     pub fn abilities(&self, audience: AudienceClass) -> BTreeSet<u16> {
-        self.read().alive.values().flat_map(|abilities| abilities.of(audience)).copied().collect()
+        self.read().alive.values().filter_map(|alive| alive.does(audience)).flatten().copied().collect()
     }
 
     /// The install keys of all members whose cards are known.
@@ -101,7 +129,7 @@ impl View {
         self.read().installs.values().map(|known| known.passport).collect()
     }
 
-    pub(super) fn set_alive(&self, alive: BTreeMap<PublicKey, Abilities>) {
+    pub(super) fn set_alive(&self, alive: BTreeMap<PublicKey, Alive>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).alive = alive;
     }
 
@@ -147,11 +175,13 @@ mod tests {
 
     #[test]
     fn abilities_are_written_and_read_and_nonsense_is_left_out() {
-        let all = Abilities { anyone: BTreeSet::from([5000, 5001]), known: BTreeSet::from([5000, 5001, 5050]) };
-        assert_eq!(all.words(), ["5000", "5001", "5050/known"]);
+        let (anyone, people) = (BTreeSet::from([5000, 5001]), BTreeSet::from([5000, 5001, 5002]));
+        let all = Abilities { anyone, people, owner: BTreeSet::from([5000, 5001, 5002, 5050]) };
+        assert_eq!(all.words(), ["5000", "5001", "5002/people", "5050/owner"]);
         assert_eq!(Abilities::read(&all.words()), all);
-        let odd = ["4999", "6000", "x", "", "5050/known/known", "/known", "5002"].map(str::to_owned);
-        assert_eq!(Abilities::read(&odd).anyone, BTreeSet::from([5002]));
-        assert!(!Abilities::read(&all.words()).of(AudienceClass::Stranger).contains(&5050));
+        let odd = ["4999", "6000", "x", "", "5050/people/owner", "/owner", "5002"].map(str::to_owned);
+        assert_eq!(Abilities::read(&odd).owner, BTreeSet::from([5002]));
+        let of = |audience| all.of(audience).contains(&5050);
+        assert!(of(AudienceClass::Owner) && !of(AudienceClass::Person) && !of(AudienceClass::Stranger));
     }
 }

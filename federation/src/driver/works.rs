@@ -23,6 +23,8 @@ const TASK_LIFE_S: u64 = 15 * 60;
 const MAX_TRANSCRIPTS: usize = 1_000;
 /// Lists of effects that wait for the disk before nothing more is taken in.
 const MAX_WAITING: usize = 256;
+/// The same in letters.
+const MAX_LABELS_BY_LETTER: usize = 32;
 /// Labels that are handed on to a member that lacks some: the newest.
 const MAX_LABELS: usize = 2_000;
 
@@ -370,8 +372,15 @@ impl Core {
     pub async fn share_labels(&mut self, passport: PublicKey) {
         let mut labels: Vec<Event> = self.works.labels.values().cloned().collect();
         labels.sort_by_key(|event| std::cmp::Reverse((event.created_at, event.id)));
-        labels.truncate(MAX_LABELS);
         let Some(peer) = self.cards.get(&passport).map(|met| met.card.peer_id) else { return };
+        if !self.meshed.contains(&peer) {
+            labels.truncate(MAX_LABELS_BY_LETTER);
+            for label in labels {
+                self.tell(passport, label, TASK_LIFE_S).await;
+            }
+            return;
+        }
+        labels.truncate(MAX_LABELS);
         let frames: Vec<String> = labels.iter().map(JsonUtil::as_json).collect();
         self.send_frames(peer, frames);
     }

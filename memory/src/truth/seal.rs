@@ -22,6 +22,16 @@ impl SealKey {
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// A key of its own for something that rests beside the memory and comes back with it.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new()
+            .chain_update("timmy/beside-memory/1 ")
+            .chain_update(purpose)
+            .chain_update(self.0)
+            .finalize()
+            .into()
+    }
 }
 
 /// Seals and opens.
