@@ -181,7 +181,7 @@ async fn two_nodes_from_one_backup_are_told_apart_and_one_goes_on() {
         let warnings = status["warnings"].as_array().unwrap();
         warnings
             .iter()
-            .any(|warning| warning["code"].as_str().is_some_and(|code| code.contains("superseded")))
+            .any(|warning| warning["code"].as_str().is_some_and(|code| code == "passport_elsewhere"))
             .then_some(())
     })
     .await;

@@ -208,7 +208,7 @@ impl Core {
         }
         let now = self.now_s();
         let code = Code::read(text, now).map_err(|error| super::HostError(error.to_string()))?;
-        may_join(self.log.as_ref(), &self.me.passport)?;
+        may_join(self.log.as_ref(), &self.me.passport, &code.inviter)?;
         self.me.card = self.host.card().await?;
         let (machine, effects) = Joiner::new(code, self.me.clone(), rand::random(), now);
         self.joining = Some(Joining { machine, asked: None, dial_at_ms: 0, reply: None });

@@ -40,10 +40,11 @@ pub enum JoinError {
 ///
 /// # Errors
 /// [`JoinError::Elsewhere`].
-pub fn may_join(own: Option<&Log>, me: &nostr::PublicKey) -> Result<(), JoinError> {
+pub fn may_join(own: Option<&Log>, me: &nostr::PublicKey, inviter: &nostr::PublicKey) -> Result<(), JoinError> {
     let Some(own) = own.filter(|own| own.standing(me).is_member()) else { return Ok(()) };
     let members = own.members().len();
-    if members > 1 { Err(JoinError::Elsewhere(members)) } else { Ok(()) }
+    // A code of one of its own: it was removed, and nobody told it.
+    if members > 1 && !own.standing(inviter).is_member() { Err(JoinError::Elsewhere(members)) } else { Ok(()) }
 }
 
 /// What comes to a joiner.

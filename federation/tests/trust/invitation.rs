@@ -429,10 +429,10 @@ fn the_joiner_asks_again_and_gives_up_with_the_code() {
     assert!(joiner.handle(JoinerInput::Tick, &node.install, NOW + 700).is_empty());
     // A node that belongs with others elsewhere does not join; one that is alone does.
     let mut root = Node::new(5).found(None);
-    assert_eq!(may_join(root.log.as_ref(), &npub(5)), Ok(()));
+    assert_eq!(may_join(root.log.as_ref(), &npub(5), &npub(99)), Ok(()));
     let _ = admit(&mut root, Node::new(6), Role::Guest);
-    assert_eq!(may_join(root.log.as_ref(), &npub(5)), Err(JoinError::Elsewhere(2)));
-    assert_eq!(may_join(None, &npub(5)), Ok(()));
+    assert_eq!(may_join(root.log.as_ref(), &npub(5), &npub(99)), Err(JoinError::Elsewhere(2)));
+    assert_eq!(may_join(None, &npub(5), &npub(99)), Ok(()));
 }
 
 #[test]
