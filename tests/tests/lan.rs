@@ -186,8 +186,8 @@ async fn two_nodes_from_one_backup_are_told_apart_and_one_goes_on() {
     })
     .await;
     within(LONG, "the newer one belongs", async || is(&nodes[0], &twin, "member").await.then_some(())).await;
-    tell(&nodes[0], "kettle after the copy".to_owned(), &mut told).await;
-    tell(&twin, "kettle of the copy".to_owned(), &mut told).await;
+    tell(&nodes[0], "the kettle stands on the stove now".to_owned(), &mut told).await;
+    tell(&twin, "a second kettle was bought in Ulm".to_owned(), &mut told).await;
     within(LONG, "all of it is known", async || {
         (known(&twin, "kettle").await == told && known(&nodes[0], "kettle").await == told).then_some(())
     })
