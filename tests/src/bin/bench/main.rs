@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod events;
+mod federation;
 mod jobs;
 mod memory;
 mod process;
@@ -22,13 +23,14 @@ use report::Report;
 const HELP: &str = "\
 Measures the product and prints Markdown.
 
-Usage: bench [start] [jobs] [relay] [quality] [memory]      # without names, everything
+Usage: bench [start] [jobs] [relay] [quality] [memory] [federation]      # without names, everything
 
   start    processes: start, memory when idle, size            needs TIMMY_BIN
   jobs     jobs of Nostr clients: request to result            needs TIMMY_BIN
   relay    the relay beside nostr-rs-relay                     needs TIMMY_BIN; NOSTR_RS_RELAY
   quality  what recall finds: nDCG@10, recall@10               needs RETRIEVAL_SET
   memory   recall, adding, start, reindex, sync; peers         RETRIEVAL_SET; PEERS_PYTHON
+  federation  found, told, synced, healed, outlived; idle      TIMMY_BIN; the right to make network namespaces
 
 Environment:
   TIMMY_BIN       the release build of timmy
@@ -47,7 +49,7 @@ const ENTRIES: usize = 100_000;
 const MARK: &str = "<!-- figures -->\n";
 
 /// Every benchmark by its name.
-const ALL: [&str; 5] = ["start", "jobs", "relay", "quality", "memory"];
+const ALL: [&str; 6] = ["start", "jobs", "relay", "quality", "memory", "federation"];
 
 fn main() -> ExitCode {
     let named: Vec<String> = std::env::args().skip(1).collect();
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     let date = Timestamp::now().to_human_datetime();
     report.say(&format!("Measured {date} on {}.", report::machine(dir.path())));
-    if ["start", "jobs", "relay"].into_iter().any(wants) {
+    if ["start", "jobs", "relay", "federation"].into_iter().any(wants) {
         let Some(binary) = process::program("TIMMY_BIN") else {
             eprint("TIMMY_BIN must name the timmy binary: cargo build --release --workspace --bin timmy --bin bench");
             return ExitCode::from(2);
@@ -85,6 +87,10 @@ fn main() -> ExitCode {
     if wants("memory") {
         eprint("memory …");
         memory::run(&mut report, retrieval_set().as_deref(), dir.path(), number("BENCH_ENTRIES", ENTRIES));
+    }
+    if wants("federation") {
+        eprint("sister nodes …");
+        federation::run(&mut report, dir.path(), number("BENCH_ENTRIES", ENTRIES));
     }
     std::io::stdout().write_all(report.text().as_bytes()).unwrap();
     if let Some(document) = std::env::var_os("BENCH_INTO") {
