@@ -29,6 +29,20 @@ impl Outside {
         relay
     }
 
+    /// A relay on all addresses of the network that this process is in, for as long as the process lives.
+    pub async fn serve_all(port: u16) {
+        let limit = RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 };
+        let options = MemoryDatabaseOptions { events: true, max_events: None };
+        let builder = RelayBuilder::default()
+            .addr(std::net::IpAddr::from([0, 0, 0, 0]))
+            .port(port)
+            .rate_limit(limit)
+            .database(MemoryDatabase::with_opts(options));
+        let relay = LocalRelay::new(builder);
+        relay.run().await.expect("the relay runs");
+        std::future::pending::<()>().await;
+    }
+
     /// A relay that is away; its address is known.
     pub fn stopped() -> Self {
         let options = MemoryDatabaseOptions { events: true, max_events: None };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nostr::{Filter, Kind};
 use serde_json::Value;
-use tests::sisters::{let_in, npub, seen};
+use tests::sisters::{is, let_in, npub, seen};
 use tests::{ModelDouble, Node, Outside, eventually};
 
 /// Nobody listens: as behind two NATs.
@@ -51,6 +51,15 @@ async fn two_that_have_only_a_relay_in_common_are_one_federation() {
     a.json(&["memory", "add", "told while there was no relay"]).await;
     relay.run().await;
     learns(&b, "told while there was no relay").await;
+    // A third that only knows who invited it hears of the other by it.
+    let mut c = far(&relay, "").await;
+    let_in(&a, &c, &[]).await;
+    eventually("who never met know each other", async || {
+        (is(&b, &c, "member").await && is(&c, &b, "member").await).then_some(())
+    })
+    .await;
+    learns(&c, "told by the other").await;
+    assert!(c.stop().await.success());
     // One is away, and comes back.
     let dir = b.dir().to_owned();
     assert!(b.stop().await.success());
@@ -60,7 +69,9 @@ async fn two_that_have_only_a_relay_in_common_are_one_federation() {
     eventually("equal, and each has the other's word for it", async || {
         let (_, out, _) = back.cli(&["peer", "doctor", "--json"]).await;
         let report: Value = serde_json::from_str(&out).unwrap();
-        (report["ok"] == true && report["peers"][0]["digest"]["kind"] == 9774).then_some(())
+        let peers = report["peers"].as_array().unwrap();
+        let of_a = peers.iter().find(|peer| peer["npub"] == npub(&a).as_str()).unwrap();
+        (of_a["ok"] == true && of_a["digest"]["kind"] == 9774).then_some(())
     })
     .await;
     // The relay saw sealed letters, and nothing of ours in the clear.

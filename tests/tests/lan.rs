@@ -294,3 +294,83 @@ async fn ten_nodes_that_fall_into_two_halves_are_one_again_and_no_job_has_two_re
         assert!(results <= 1 && (results == 1) == (job["state"] == "settled"), "{job} {run}");
     }
 }
+
+/// The port of the outside relay on its host.
+const RELAY_PORT: u16 = 7070;
+/// Makes this test program a relay of another codebase, on a host of its own.
+const RELAY: &str = "TIMMY_TEST_RELAY";
+
+/// The relay's entry. Without its variable there is nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outside_relay_on_its_own_host() {
+    if std::env::var_os(RELAY).is_some() {
+        tests::Outside::serve_all(RELAY_PORT).await;
+    }
+}
+
+/// Ended with the test.
+struct Relay(std::process::Child);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn relay_on(lan: &Lan, host: usize) -> (Relay, String) {
+    let child = lan
+        .command(host, std::env::current_exe().unwrap())
+        .args(["an_outside_relay_on_its_own_host", "--exact"])
+        .env(RELAY, "1")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    (Relay(child), format!("ws://{}:{RELAY_PORT}", lan.ip4(host)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_entries_arrive_once_while_each_carrier_is_cut_in_turn() {
+    let Some(lan) = lan(3) else { return };
+    let (_relay, url) = relay_on(&lan, 2);
+    let config = format!("{CONFIG}\n[nostr]\nrelays = [{url:?}]");
+    let mut nodes = Vec::new();
+    for host in 0..2 {
+        nodes.push(Node::builder().config(&config).on(&lan, host).start().await);
+    }
+    let_in(&nodes[0], &nodes[1], &[]).await;
+    let desk = tempfile::TempDir::new().unwrap();
+    for round in 0..20 {
+        match round % 4 {
+            // Both carriers; the LAN between the two alone; both; the relay alone.
+            0 => lan.mend(2),
+            1 => lan.cut(2),
+            2 => lan.mend(2),
+            _ => {
+                lan.cut_one_way(0, 1);
+                lan.cut_one_way(1, 0);
+            }
+        }
+        let file = desk.path().join(format!("{round}.txt"));
+        let lines: String = (0..50)
+            .map(|n| format!("entry {n} of round {round}: {}\n", hex::encode(rand::random::<[u8; 9]>())))
+            .collect();
+        std::fs::write(&file, lines).unwrap();
+        nodes[round % 2].json(&["memory", "import", file.to_str().unwrap()]).await;
+        let want = u64::try_from(round + 1).unwrap() * 50;
+        let other = &nodes[1 - round % 2];
+        // Whichever carrier is left brings it: nothing waits for the other one to come back.
+        within(LONG, "the round arrives", async || {
+            (other.json(&["memory", "stats"]).await["entries"] == want).then_some(())
+        })
+        .await;
+        if round % 4 == 3 {
+            lan.mend_one_way(0, 1);
+            lan.mend_one_way(1, 0);
+        }
+    }
+    for node in &nodes {
+        assert_eq!(node.json(&["memory", "stats"]).await["entries"], 1_000, "all of them, once");
+    }
+    all_equal(&nodes, "no such word", &BTreeSet::new()).await;
+}

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether there is something to say.
 const LOOK: Duration = Duration::from_secs(2);
+/// A memory that changes all the time is counted this often.
+const BUSY: Duration = Duration::from_secs(30);
 /// What did not change is said again after this.
 const AGAIN: Duration = Duration::from_secs(300);
 /// How long it is worth anything to a member that is away, seconds.
@@ -144,6 +146,7 @@ pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests
     let mut counted = Counted::default();
     let mut said: BTreeMap<PublicKey, (MemoryDigest, Instant)> = BTreeMap::new();
     let mut dug: BTreeMap<PublicKey, Instant> = BTreeMap::new();
+    let (mut last, mut looked) = (0, Instant::now());
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -151,6 +154,13 @@ pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests
             () = cancel.cancelled() => return,
             _ = tick.tick() => {}
         }
+        // While much comes in, counting it again and again would be most of the work.
+        let version = memory.version().await.unwrap_or(last);
+        let is_calm = std::mem::replace(&mut last, version) == version;
+        if !is_calm && looked.elapsed() < BUSY {
+            continue;
+        }
+        looked = Instant::now();
         let members = installs(federation.view(), &install.public_key());
         said.retain(|member, _| members.contains(member));
         for member in members {

@@ -471,6 +471,7 @@ impl Core {
         }
         if let Some(passport) = self.by_peer(&peer).map(|met| met.card.passport) {
             self.reach(passport).await;
+            self.plan_presence();
         }
     }
 
@@ -506,6 +507,8 @@ impl Core {
         if let Some((passport, install)) = self.by_peer(&peer).map(|met| (met.card.passport, met.card.install)) {
             self.reach(passport).await;
             if matches!(event, LivenessEvent::Dead(_)) {
+                // Perhaps only the connection is: by letter it hears where this node is, and answers.
+                self.plan_presence();
                 self.task_peer_dead(install).await;
             }
         }

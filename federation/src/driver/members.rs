@@ -375,7 +375,7 @@ impl Core {
     }
 
     /// True for a member with a living connection.
-    fn is_here(&self, peer: &PeerId) -> bool {
+    pub fn is_here(&self, peer: &PeerId) -> bool {
         self.meshed.contains(peer) && !self.is_dead(peer)
     }
 

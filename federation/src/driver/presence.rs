@@ -56,12 +56,20 @@ impl Core {
             let passport = &met.card.passport;
             let heard = self.heard_by_relay.get(passport).copied().unwrap_or_default().max(met.last_seen);
             *passport != self.me.passport
-                && !self.meshed.contains(&met.card.peer_id)
+                && !self.is_here(&met.card.peer_id)
                 && !met.relays.is_empty()
                 && self.standing(passport).is_member()
                 && (heard + LONG_S > now || self.sayings.is_multiple_of(SELDOM))
         };
         self.cards.values().filter(is_told).map(|met| met.card.passport).collect()
+    }
+
+    /// Where only letters reach, who knows a member tells the others of it.
+    async fn pass_on(&mut self, presence: &Event, of: PublicKey) {
+        for to in self.away().into_iter().filter(|to| *to != of) {
+            let expires_at = self.now_s() + LETTER_LIFE_S;
+            self.post(Item { to, envelope: presence.clone(), urgency: Urgency::Usual, expires_at }).await;
+        }
     }
 
     /// A member says where it is.
@@ -91,8 +99,9 @@ impl Core {
                 .await;
             self.reach(passport).await;
             if !self.meshed.contains(&peer) {
-                // It came by letter: whoever says where it is wants to hear the same.
+                // It came by letter: whoever says where it is wants to hear the same, also from members that it does not know yet.
                 self.plan_presence();
+                self.pass_on(event, passport).await;
             }
         }
         if !self.connected.contains(&peer) {

@@ -1,12 +1,10 @@
 //! Who is behind an install key, by cards that come in any order and by hostile hands; and what trust costs.
 
-use std::time::Instant;
-
 use federation::handshake::KnownCards;
-use federation::membership::{Log, MAX_INSTALLS, Roster, Standing};
+use federation::membership::{MAX_INSTALLS, Roster, Standing};
 use nips::federation::{Act, Role};
 
-use super::world::{NOW, Node, admit, card, keys, meet, npub};
+use super::world::{NOW, Node, admit, card, keys, npub};
 
 #[test]
 fn cards_tell_whose_an_install_is_and_was() {
@@ -53,40 +51,4 @@ fn strangers_thieves_and_floods_change_nothing() {
     let known = (0..=60).filter(|n| roster.by_install(a.log(), &keys(2, *n).public_key()).is_some()).count();
     assert_eq!(known, MAX_INSTALLS);
     assert_eq!(roster.newest(&npub(2)).unwrap().install, keys(2, 59).public_key());
-}
-
-/// `cargo test -p federation --test trust -- --ignored --nocapture measure`
-#[test]
-#[ignore = "figures, not a test"]
-fn measure() {
-    let mut a = Node::new(1).found(None);
-    for n in 2..=9 {
-        assert!(a.act(&Act::Join { node: npub(n), role: Role::Sibling, invitation: None }));
-    }
-    while a.log().len() < 250 {
-        let node = npub(10);
-        assert!(a.act(&Act::Join { node, role: Role::Guest, invitation: None }) && a.act(&Act::Remove { node }));
-    }
-    let events = a.log().events();
-    let size: usize = events.iter().map(|event| nostr::JsonUtil::as_json(event).len()).sum();
-    let start = Instant::now();
-    events.iter().for_each(|event| event.verify().unwrap());
-    let signatures = start.elapsed();
-    let start = Instant::now();
-    let mut log = Log::new(a.log().federation());
-    for event in &events {
-        log.take(event).unwrap();
-    }
-    eprintln!(
-        "{} entries, {size} bytes: taken in {:?}, of which signatures {signatures:?}",
-        log.len(),
-        start.elapsed()
-    );
-    let mut b = admit(&mut a, Node::new(100), Role::Sibling);
-    let start = Instant::now();
-    let met = meet(&mut b, &mut a);
-    assert!(met.dialer.unwrap().is_ok());
-    eprintln!("handshake, both sides, equal logs: {:?}, {} keys", start.elapsed(), a.keyring.len());
-    let bytes: usize = met.by_dialer.iter().chain(&met.by_listener).map(Vec::len).sum();
-    eprintln!("{bytes} bytes on the wire");
 }

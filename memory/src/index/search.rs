@@ -95,7 +95,7 @@ impl Shared {
         let (question, dense) = dense?;
         // A leg that is off must not speak through the other's hits.
         let question = question.filter(|_| mode != Mode::Text);
-        let trust = fuse::trust(share, fuse::margin(text.iter().map(|(_, bm25)| *bm25)));
+        let trust = fuse::trust(share);
         let legs = Legs { text, trust, dense, question, filter };
         let limit = query.limit;
         if mode == Mode::Hybrid {

@@ -4,13 +4,13 @@
 //! fused = trust · text² + nearness
 //! text     = BM25 over the best hit's
 //! nearness = cosine, stretched over the span of all candidates
-//! trust    = 0 … 1.5, by the share of the question's words that the best text hits say, and by how far they are ahead of the rest
+//! trust    = 0.4 … 1.5, by the share of the question's words that the best text hits say
 //! ```
 //!
 //! Adding scores keeps how much better a hit is than the next; adding ranks throws that away, and with a small model was measured
 //! to be worse than BM25 alone. BM25's best hit scores 1 even when it shares one stray word with the question, so what the full text
-//! weighs is asked of the texts themselves: where the best hits say little of the question, and many others say as much, the vectors
-//! lead. The square makes what BM25 finds far behind its best count for little. The constants were chosen on one half of a retrieval set and hold on the other
+//! weighs is asked of the texts themselves: where the best hits say little of the question, the vectors lead. The square makes what
+//! BM25 finds far behind its best count for little. The constants were chosen on one half of a retrieval set and hold on the other
 //! (`spec/benchmarks.md`). A paraphrase shares no word with the question, so a sum buries it: some places are kept for what the
 //! vectors alone found.
 
@@ -18,13 +18,11 @@ use std::cmp::Ordering;
 
 use super::query::Place;
 
-/// What the full text weighs beside the vectors: when its best hits are one stray word among many, and when they are what was asked.
-pub(crate) const TRUST: (f32, f32) = (0.0, 1.5);
-/// Little and much, of coverage and margin together.
-const EVIDENCE: (f32, f32) = (0.8, 1.1);
-/// The margin is that of the best hit over the one in this place. Where there are fewer hits nothing competes: a question in a whole
-/// sentence ("when did she move?") says much that no answer says, and its one hit is still the one.
-const RIVAL: usize = 6;
+/// What the full text weighs beside the vectors: when its best hits say little of the question, and when they say most of it.
+pub(crate) const TRUST: (f32, f32) = (0.4, 1.5);
+/// Little and most, as shares of the question's words. The least trust is not zero: questions in whole sentences ("when did she
+/// move?") say much that no answer says.
+const COVERAGE: (f32, f32) = (0.5, 0.7);
 /// Of ten places, so many are kept for what only the vectors found.
 const DENSE_PLACES_OF_TEN: usize = 3;
 
@@ -55,23 +53,12 @@ pub(crate) struct Scored {
     pub score: f32,
 }
 
-/// What the full text weighs when its best hits say this share of the question, and are so far ahead of the rest; without a share, which
-/// is when nobody could read them, it is trusted.
-pub(crate) fn trust(coverage: Option<f32>, margin: f32) -> f32 {
+/// What the full text weighs when its best hits say this share of the question; without a share, which is when nobody could read
+/// them, it is trusted.
+pub(crate) fn trust(coverage: Option<f32>) -> f32 {
     let share = coverage.filter(|share| share.is_finite()).unwrap_or(1.0);
-    let evidence = share + if margin.is_finite() { margin } else { 0.0 };
-    let part = ((evidence - EVIDENCE.0) / (EVIDENCE.1 - EVIDENCE.0)).clamp(0.0, 1.0);
+    let part = ((share - COVERAGE.0) / (COVERAGE.1 - COVERAGE.0)).clamp(0.0, 1.0);
     TRUST.0 + (TRUST.1 - TRUST.0) * part
-}
-
-/// How far the best text hit is ahead of the sixth, as a share of its score: 0 to 1; 1 when there are fewer.
-pub(crate) fn margin(bm25: impl IntoIterator<Item = f32>) -> f32 {
-    let mut scores: Vec<f32> = bm25.into_iter().filter(|b| b.is_finite() && *b > 0.0).collect();
-    scores.sort_by(|a, b| b.total_cmp(a));
-    match (scores.first(), scores.get(RIVAL - 1)) {
-        (Some(best), Some(rival)) => (1.0 - rival / best).clamp(0.0, 1.0),
-        _ => 1.0,
-    }
 }
 
 /// Scores every candidate with this trust in the full text; the best comes first, and equals are ordered by their keys.
@@ -160,31 +147,19 @@ mod tests {
         assert_eq!((find(3).text, find(2).text), (None, Some(1.0)));
         assert!((find(2).nearness.unwrap() - 0.5).abs() < 1e-6);
         // The same hits, where the best text says little of the question.
-        assert_eq!(fuse(&hits, trust(Some(0.3), 0.1))[0].key, 3);
+        assert_eq!(fuse(&hits, trust(Some(0.3)))[0].key, 3);
     }
 
     #[test]
-    fn trust_grows_with_what_the_best_hits_say_and_with_their_margin() {
-        let near = |share, margin, wanted: f32| {
-            assert!((trust(share, margin) - wanted).abs() < 1e-5, "{share:?} {margin}");
-        };
-        near(Some(0.0), 0.0, 0.0);
-        near(Some(0.5), 0.3, 0.0);
-        near(Some(0.5), 0.45, 0.75);
-        near(Some(0.95), 0.0, 0.75);
-        near(Some(0.7), 0.5, 1.5);
-        near(Some(0.2), 1.0, 1.5);
-        near(None, 0.1, 1.5);
-        near(Some(f32::NAN), 0.1, 1.5);
-        near(Some(0.5), f32::NAN, 0.0);
-    }
-
-    #[test]
-    fn a_margin_is_over_the_sixth_and_whole_where_there_are_fewer() {
-        let scores = [10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0];
-        assert!((margin(scores) - 0.5).abs() < 1e-6);
-        assert_eq!((margin(scores[..5].to_vec()), margin([]), margin([f32::NAN; 9])), (1.0, 1.0, 1.0));
-        assert_eq!(margin([3.0; 9]), 0.0);
+    fn trust_grows_with_what_the_best_hits_say() {
+        let near = |share, wanted: f32| assert!((trust(share) - wanted).abs() < 1e-6, "{share:?}");
+        near(Some(0.0), 0.4);
+        near(Some(0.5), 0.4);
+        near(Some(0.6), 0.95);
+        near(Some(0.7), 1.5);
+        near(Some(1.0), 1.5);
+        near(None, 1.5);
+        near(Some(f32::NAN), 1.5);
     }
 
     #[test]
@@ -234,8 +209,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_score_is_a_number_in_its_bounds_and_the_order_is_total(candidates in candidates(), share in number(), lead in 0.0_f32..1.0) {
-            let trust = trust(share, lead);
+        fn every_score_is_a_number_in_its_bounds_and_the_order_is_total(candidates in candidates(), share in number()) {
+            let trust = trust(share);
             prop_assert!((TRUST.0..=TRUST.1).contains(&trust));
             let scored = fuse(&candidates, trust);
             prop_assert_eq!(scored.len(), candidates.len());
@@ -250,8 +225,8 @@ mod tests {
         }
 
         #[test]
-        fn the_best_text_hit_and_the_best_score_are_never_dropped(candidates in candidates(), limit in 2_usize..40, share in number(), lead in 0.0_f32..1.0) {
-            let scored = fuse(&candidates, trust(share, lead));
+        fn the_best_text_hit_and_the_best_score_are_never_dropped(candidates in candidates(), limit in 2_usize..40, share in number()) {
+            let scored = fuse(&candidates, trust(share));
             let placed = place(&scored, limit);
             let keys: BTreeSet<u32> = placed.iter().map(|(s, _)| s.key).collect();
             prop_assert_eq!(keys.len(), placed.len(), "none twice");
@@ -266,8 +241,8 @@ mod tests {
         }
 
         #[test]
-        fn a_kept_place_goes_to_the_nearest_without_a_word(candidates in candidates(), limit in 4_usize..40, share in number(), lead in 0.0_f32..1.0) {
-            let scored = fuse(&candidates, trust(share, lead));
+        fn a_kept_place_goes_to_the_nearest_without_a_word(candidates in candidates(), limit in 4_usize..40, share in number()) {
+            let scored = fuse(&candidates, trust(share));
             let placed = place(&scored, limit);
             let nearest = scored.iter().filter(|s| s.text.is_none()).filter_map(|s| s.cosine).fold(f32::MIN, f32::max);
             if nearest > f32::MIN {
