@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::lookup;
 use super::order::{Origin, Work};
-use super::work::{Bench, say};
+use super::work::Bench;
 
 /// How often it is looked who is alive, while another one is before this node.
 const LOOK: Duration = Duration::from_millis(250);
@@ -21,8 +21,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const STAND: Duration = Duration::from_secs(2);
 /// How long relays may take to say what was answered.
 const ASK: Duration = Duration::from_secs(3);
-/// Half of the time that the next in the order waits.
-const SAY_SOON: Duration = Duration::from_millis(rank::STEP_MS / 2);
 /// A request that was sent longer ago may have been answered by others, seconds.
 const FRESH_S: u64 = 2;
 
@@ -60,24 +58,11 @@ impl Bench {
         }
     }
 
-    /// A job whose turn it is and that has to wait for a worker: the next in the order must hear of it before its own turn comes.
-    pub(super) fn say_soon(&self) {
-        let Origin::Nostr { request, .. } = &self.order.origin else { return };
-        if self.tools.sisters.is_none() || !self.order.is_broadcast() {
-            return;
+    /// The next in the order must hear that somebody is on a job before its own turn comes, also when the job has to wait for a worker.
+    pub(super) fn say_at_once(&self) {
+        if self.order.is_broadcast() && self.tools.sisters.as_ref().is_some_and(|s| !s.view().members().is_empty()) {
+            self.pass(Status::Processing, String::new());
         }
-        let own = Filter::new()
-            .event(request.id)
-            .author(self.tools.speaker.node)
-            .kinds([self.order.kind() + 1000, FEEDBACK_KIND].map(Kind::from_u16));
-        let (tools, order, cancel) = (self.tools.clone(), self.order.clone(), self.cancel.clone());
-        self.tools.tracker.spawn(async move {
-            tokio::time::sleep(SAY_SOON).await;
-            let is_said = tools.server.query(vec![own]).await.is_ok_and(|said| !said.is_empty());
-            if !is_said && !cancel.is_cancelled() && !tools.cancel.is_cancelled() {
-                say(&tools, &order, Status::Processing, String::new()).await;
-            }
-        });
     }
 
     /// What members said about a request, at our own relay and at those where it may have been seen.

@@ -324,7 +324,7 @@ impl Bench {
     }
 
     /// Says a passing word beside the work: a slow relay must not hold it up.
-    fn pass(&self, status: Status, content: String) {
+    pub(super) fn pass(&self, status: Status, content: String) {
         let (tools, order) = (Arc::clone(&self.tools), Arc::clone(&self.order));
         self.tools.tracker.spawn(async move { say(&tools, &order, status, content).await });
     }
@@ -353,7 +353,7 @@ impl Bench {
         if !self.has_turn().await {
             return Ok(None);
         }
-        self.say_soon();
+        self.say_at_once();
         self.resolve().await.map(Some)
     }
 
@@ -412,7 +412,7 @@ impl Bench {
 }
 
 /// Says a passing word: once, and to nobody later.
-pub(super) async fn say(tools: &Tools, order: &Order, status: Status, content: String) {
+async fn say(tools: &Tools, order: &Order, status: Status, content: String) {
     let now = now_ms();
     let word = Feedback { status, message: None, content, expires_at: Some(now / 1000 + PASSING_S) };
     if let Err(error) = tools.speaker.passing_word(order, &word, now).await {

@@ -145,7 +145,7 @@ impl Counted {
 pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests: Digests, cancel: CancellationToken) {
     let mut counted = Counted::default();
     let mut said: BTreeMap<PublicKey, (MemoryDigest, Instant)> = BTreeMap::new();
-    let mut dug: BTreeMap<PublicKey, Instant> = BTreeMap::new();
+    let mut dug: BTreeMap<PublicKey, ((MemoryDigest, MemoryDigest), Instant)> = BTreeMap::new();
     let (mut last, mut looked) = (0, Instant::now());
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -179,11 +179,13 @@ pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests
                     said.insert(member, (digest.clone(), Instant::now()));
                 }
             }
-            let differs = digests.of(&member).is_some_and(|told| !compare(&digest, &told.digest).differing.is_empty());
+            let Some(told) = digests.of(&member) else { continue };
+            let difference = (digest, told.digest);
+            let is_new = dug.get(&member).is_none_or(|(of, at)| *of != difference || at.elapsed() >= TUNNEL_AGAIN);
+            let differs = !compare(&difference.0, &difference.1).differing.is_empty();
             // One side is enough: the one with the lower key.
-            let is_due = dug.get(&member).is_none_or(|at| at.elapsed() >= TUNNEL_AGAIN);
-            if differs && is_due && install.public_key() < member {
-                dug.insert(member, Instant::now());
+            if differs && is_new && install.public_key() < member {
+                dug.insert(member, (difference, Instant::now()));
                 federation.open_tunnel(member).await;
             }
         }

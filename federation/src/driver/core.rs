@@ -122,6 +122,8 @@ pub(super) struct Core {
     pub presence_due_ms: u64,
     /// How often it was said.
     pub sayings: u64,
+    /// The cards, by their events' ids, that others were told of.
+    pub passed: BTreeMap<PublicKey, nostr::EventId>,
     /// When members said last where they are, by their own dates: a letter may be late.
     pub said_at: BTreeMap<PublicKey, u64>,
     /// When members were last heard over a relay, Unix seconds.
@@ -218,6 +220,7 @@ impl Core {
             presence_due_ms: 0,
             sayings: 0,
             said_at: BTreeMap::new(),
+            passed: BTreeMap::new(),
             heard_by_relay: BTreeMap::new(),
             works,
             tunnels: BTreeMap::new(),

@@ -84,7 +84,7 @@ impl Core {
         if known.is_some_and(|met| met.card.revokes(&card) || met.card.sequence > card.sequence) {
             return;
         }
-        let (presence_labels, passport) = (presence.labels, card.passport);
+        let (presence_labels, passport, card_id) = (presence.labels, card.passport, presence.card.id);
         let addresses: Vec<Multiaddr> = presence.addresses.iter().filter_map(|a| a.parse().ok()).collect();
         if self.said_at.get(&passport).is_some_and(|at| *at > event.created_at.as_secs()) {
             return;
@@ -99,10 +99,13 @@ impl Core {
                 .await;
             self.reach(passport).await;
             if !self.meshed.contains(&peer) {
-                // It came by letter: whoever says where it is wants to hear the same, also from members that it does not know yet.
+                // It came by letter: whoever says where it is wants to hear the same.
                 self.plan_presence();
-                self.pass_on(event, passport).await;
             }
+        }
+        let is_passed = self.passed.insert(passport, card_id) == Some(card_id);
+        if !self.is_here(&peer) && !is_passed {
+            self.pass_on(event, passport).await;
         }
         if !self.connected.contains(&peer) {
             let _ = self.net.dial(Some(peer), addresses).await;
