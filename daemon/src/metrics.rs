@@ -50,6 +50,26 @@ struct TokenLabels {
     direction: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: String,
+}
+
+/// What is counted of the sister nodes.
+struct SisterGauges {
+    peers: Family<StateLabels, Gauge<i64, AtomicI64>>,
+    auctions: Histogram,
+}
+
+impl SisterGauges {
+    fn registered(registry: &mut Registry) -> Self {
+        let all = Self { peers: Family::default(), auctions: durations() };
+        registry.register("peers", "Sister nodes, and strangers seen", all.peers.clone());
+        registry.register("auction_duration_seconds", "From a call to its award", all.auctions.clone());
+        all
+    }
+}
+
 #[derive(Default)]
 struct MemoryGauges {
     count: Gauge<i64, AtomicI64>,
@@ -80,6 +100,7 @@ struct Inner {
     llm_durations: Family<ModelLabels, Histogram>,
     llm_tokens: Family<TokenLabels, Counter>,
     memory: MemoryGauges,
+    sisters: SisterGauges,
     journal_ok: AtomicBool,
     running: AtomicU64,
 }
@@ -142,6 +163,7 @@ impl Metrics {
         let llm_tokens = Family::default();
         registry.register("llm_tokens", "Tokens of model calls", llm_tokens.clone());
         let memory = MemoryGauges::default();
+        let sisters = SisterGauges::registered(&mut registry);
         memory.register(&mut registry);
         Self(Arc::new(Inner {
             registry,
@@ -156,6 +178,7 @@ impl Metrics {
             llm_durations,
             llm_tokens,
             memory,
+            sisters,
             journal_ok: AtomicBool::new(true),
             running: AtomicU64::new(0),
         }))
@@ -208,6 +231,19 @@ impl Metrics {
     /// True while the journal takes writes.
     pub fn is_journal_ok(&self) -> bool {
         self.0.journal_ok.load(Ordering::Relaxed)
+    }
+
+    /// So many sister nodes are in each state.
+    pub fn peers<'a>(&self, counts: impl IntoIterator<Item = (&'a str, usize)>) {
+        for (state, count) in counts {
+            let labels = StateLabels { state: state.to_owned() };
+            self.0.sisters.peers.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// An auction of this node took so long, from its call to its award.
+    pub fn auctioned(&self, took: std::time::Duration) {
+        self.0.sisters.auctions.observe(took.as_secs_f64());
     }
 
     /// What is remembered now.

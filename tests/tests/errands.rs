@@ -66,6 +66,9 @@ async fn what_one_cannot_do_the_other_does_and_everybody_can_recompute_why_it_wa
     }
     let (code, _, err) = a.cli(&["auction", "verify", &"0".repeat(64)]).await;
     assert!(code == 1 && err.contains("no auction"), "{err}");
+    let counted = reqwest::get(format!("{}/metrics", a.http())).await.unwrap().text().await.unwrap();
+    assert!(counted.contains("timmy_peers{state=\"member\"} 1"), "{counted}");
+    assert!(counted.contains("timmy_auction_duration_seconds_count 1"), "{counted}");
     // The label is on the requester's relay, names the worker, and is known to both.
     let label = eventually("a label", async || labels(&a).await.pop()).await;
     assert_eq!(label.pubkey, a.public_key());

@@ -21,6 +21,7 @@ use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use federation::PeerState;
 use nips::identity::{Identity, Nip05Document};
 use serde::Deserialize;
 
@@ -199,6 +200,13 @@ async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     match shared.tools.memory.stats().await {
         Ok(stats) => shared.tools.metrics.memory(&stats),
         Err(error) => tracing::warn!(%error, "the memory cannot be counted"),
+    }
+    if let Some(sisters) = &shared.tools.sisters
+        && let Ok(peers) = sisters.federation.peers().await
+    {
+        let count = |state| peers.iter().filter(|peer| peer.state == state).count();
+        let states = [("seen", PeerState::Seen), ("member", PeerState::Member), ("lost", PeerState::Lost)];
+        shared.tools.metrics.peers(states.map(|(name, state)| (name, count(state))));
     }
     let healthy = shared.tools.metrics.is_journal_ok() && !shared.tools.passport.is_superseded();
     let text = shared.tools.metrics.text(

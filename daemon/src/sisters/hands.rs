@@ -146,6 +146,13 @@ impl Hands {
         }
     }
 
+    /// An auction of this node ended with an award.
+    pub fn auctioned(&self, took: Duration) {
+        if let Some(tools) = self.0.staff.get().and_then(|staff| staff.tools.upgrade()) {
+            tools.metrics.auctioned(took);
+        }
+    }
+
     /// Nobody wants it any more.
     pub fn stop(&self, work: &WorkId) {
         if let Some(run) = self.runs().get(work) {

@@ -220,6 +220,10 @@ impl Host for House {
         });
     }
 
+    fn auctioned(&self, took: Duration) {
+        self.hands.auctioned(took);
+    }
+
     fn notice(&self, notice: Notice) {
         match notice {
             Notice::LateResult { attempt, from, reason } => {

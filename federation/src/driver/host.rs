@@ -170,6 +170,9 @@ pub trait Host: Send + Sync + 'static {
     /// Sends a label to the node's relays.
     fn publish(&self, label: Event);
 
+    /// An auction of this node took so long, from its call to its award.
+    fn auctioned(&self, took: std::time::Duration);
+
     /// Something that people may want to know.
     fn notice(&self, notice: Notice);
 }

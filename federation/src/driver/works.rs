@@ -21,6 +21,8 @@ use crate::tasks::{Effect, Input, Now, Party, Reach, Record, Settings, Submissio
 const TASK_LIFE_S: u64 = 15 * 60;
 /// Transcripts of this node's own auctions that are kept.
 const MAX_TRANSCRIPTS: usize = 1_000;
+/// No auction takes longer, ms.
+const MAX_AUCTION_MS: u64 = 60_000;
 /// Lists of effects that wait for the disk before nothing more is taken in.
 const MAX_WAITING: usize = 256;
 /// The same in letters.
@@ -35,6 +37,8 @@ type Rows = BTreeMap<(TaskId, Option<PublicKey>), Vec<(u64, bool)>>;
 pub(super) struct Works {
     machine: Tasks,
     clock: BootClock,
+    /// When auctions of this node that are under way were called, boottime ms.
+    called: BTreeMap<Attempt, u64>,
     /// When the machine wants to be woken, boottime ms.
     wake_ms: Option<u64>,
     /// The number of the next record.
@@ -56,6 +60,7 @@ impl Works {
         Self {
             machine: Tasks::new(install, passport, settings),
             clock: BootClock::default(),
+            called: BTreeMap::new(),
             wake_ms: None,
             next: 0,
             rows: BTreeMap::new(),
@@ -206,7 +211,7 @@ impl Core {
 
     async fn task_effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Journal(_) => {}
+            Effect::Journal(record) => self.time_auction(&record),
             Effect::Broadcast(envelope) => self.broadcast(envelope.event()).await,
             Effect::SendTo(install, envelope) => self.send_to(&install, &envelope).await,
             Effect::WakeAt(at_ms) => self.works.wake_ms = Some(at_ms),
@@ -229,6 +234,19 @@ impl Core {
                 });
             }
             Effect::Notice(notice) => self.host.notice(notice),
+        }
+    }
+
+    fn time_auction(&mut self, record: &Record) {
+        let now_ms = self.works.clock.now_ms();
+        if let Record::Called(attempt) = record {
+            // Those that nobody won are never taken out otherwise.
+            self.works.called.retain(|_, at| *at + MAX_AUCTION_MS > now_ms);
+            self.works.called.insert(*attempt, now_ms);
+        } else if let Record::Awarded(awarded) = record
+            && let Some(at) = self.works.called.remove(&awarded.attempt)
+        {
+            self.host.auctioned(std::time::Duration::from_millis(now_ms.saturating_sub(at)));
         }
     }
 

@@ -124,6 +124,8 @@ impl Host for House {
         self.published.lock().unwrap().push(label);
     }
 
+    fn auctioned(&self, _took: Duration) {}
+
     fn notice(&self, notice: Notice) {
         self.notices.lock().unwrap().push(notice);
     }
