@@ -275,16 +275,32 @@ async fn jobs_are_answered_once(node: &Node, taken: &Taken) {
     let mut client = Client::connect(node.relay()).await;
     let accepted: Vec<EventId> = taken.jobs.iter().filter(|(_, ok)| **ok).map(|(id, _)| *id).collect();
     println!("{} jobs, {} accepted", taken.jobs.len(), accepted.len());
+    // A slow machine may be killed five times under the same job: that one is given up, with a word, and has no result.
+    let is_given_up = |event: &nostr::Event| {
+        event.tags.iter().any(|tag| tag.as_slice().starts_with(&["status".to_owned(), "error".to_owned()]))
+    };
+    let mut given_up = BTreeSet::new();
     for id in &accepted {
-        let kinds = [6000, 6001].map(Kind::from_u16);
+        let kinds = [6000, 6001, 7000].map(Kind::from_u16);
         let wait = client.subscribe(Filter::new().event(*id).kinds(kinds)).await;
-        client.next_event(&wait).await;
+        loop {
+            let event = client.next_event(&wait).await;
+            if event.kind != Kind::from_u16(7000) {
+                break;
+            }
+            if is_given_up(&event) {
+                given_up.insert(*id);
+                break;
+            }
+        }
         client.send(serde_json::json!(["CLOSE", wait])).await;
     }
+    println!("{} given up with a word", given_up.len());
     let all: Vec<EventId> = taken.jobs.keys().copied().collect();
     let results = results_of(&mut client, &all).await;
     assert!(results.values().all(|count| *count == 1), "answered twice: {results:?}");
-    assert!(accepted.iter().all(|id| results.contains_key(id)));
+    assert!(accepted.iter().all(|id| results.contains_key(id) != given_up.contains(id)), "one last word for each");
+    assert!(given_up.len() * 2 < accepted.len(), "most are done: {} of {}", given_up.len(), accepted.len());
 }
 
 /// How often each message of the owner was answered.
