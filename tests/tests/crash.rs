@@ -276,7 +276,7 @@ async fn jobs_are_answered_once(node: &Node, taken: &Taken) {
     let accepted: Vec<EventId> = taken.jobs.iter().filter(|(_, ok)| **ok).map(|(id, _)| *id).collect();
     println!("{} jobs, {} accepted", taken.jobs.len(), accepted.len());
     // A slow machine may be killed five times under the same job: that one is given up, with a word, and has no result.
-    let is_given_up = |event: &nostr::Event| {
+    let is_given_up = |event: &Event| {
         event.tags.iter().any(|tag| tag.as_slice().starts_with(&["status".to_owned(), "error".to_owned()]))
     };
     let mut given_up = BTreeSet::new();
