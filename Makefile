@@ -24,7 +24,7 @@ DENY_VERSION := 0.20.2
 PEER_VERSION := 0.8.12
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := event chunk change sync_message sync_session import_line
+FUZZ_TARGETS := event chunk change sync_message sync_session import_line envelope
 
 # apt-get, where there is one; elsewhere a word on what is missing. $(1): packages, $(2): why
 define install_packages
@@ -101,9 +101,10 @@ $(CACHE)/peers/.installed: tests/peers/requirements.txt
 
 # Node and load programs come of one build: another selection of packages would give LanceDB other features, and a second build.
 bench: compiler $(CACHE)/retrieval/set.jsonl $(CACHE)/peers/.installed $(CACHE)/bench/bin/nostr-rs-relay
-	cargo build --release --locked --workspace --bin timmy --bin bench
+	cargo build --release --locked --workspace --bin timmy --bin bench --example net_figures
 	target=$${CARGO_TARGET_DIR:-target}/release; NOSTR_RS_RELAY=$(CACHE)/bench/bin/nostr-rs-relay TIMMY_BIN=$$target/timmy \
 	  RETRIEVAL_SET=$(CACHE)/retrieval/set.jsonl PEERS_PYTHON=$(CACHE)/peers/bin/python $$target/bench $(PARTS)
+	$(if $(filter federation,$(or $(PARTS),federation)),$${CARGO_TARGET_DIR:-target}/release/examples/net_figures)
 	$(if $(PARTS),,TIMMY_KILLS=1000 cargo test --locked --workspace --test crash)
 
 # libFuzzer instruments the code, which only a nightly compiler can. What it finds lies in tests/fuzz/artifacts.

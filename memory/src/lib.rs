@@ -18,6 +18,7 @@ mod check;
 mod embed;
 mod entry;
 mod index;
+mod look;
 mod memory;
 mod recall;
 mod replica;

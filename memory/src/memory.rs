@@ -19,7 +19,7 @@ use crate::index::{Source, SourceError, SourceRow};
 use crate::recall::{Query, Recall, Sight};
 use crate::sync::Snapshot;
 use crate::truth::{
-    Added, Changed, Check, Directory, Forgotten, Outcome, Page, PageEdit, Reader, SealKey, Selector, Truth, TruthError,
+    Added, Changed, Directory, Forgotten, Outcome, Page, PageEdit, Reader, SealKey, Selector, Truth, TruthError,
     TruthOptions, Twice,
 };
 use crate::worker::{Feed, Worker};
@@ -483,38 +483,6 @@ impl Memory {
     /// When the disk refuses.
     pub async fn tombstones(&self) -> Result<Vec<Event>, MemoryError> {
         Ok(self.inner.worker.write(|truth| truth.tombstone_events()).await?)
-    }
-
-    /// How much of a space is here.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn census(&self, space: Space) -> Result<crate::truth::Census, MemoryError> {
-        Ok(self.inner.worker.write(move |truth| truth.census(&space)).await?)
-    }
-
-    /// A number that another one follows whenever a change or a tombstone is taken in.
-    ///
-    /// # Errors
-    /// When the memory is closed.
-    pub async fn version(&self) -> Result<u64, MemoryError> {
-        Ok(self.inner.worker.write(|truth| Ok(truth.version())).await?)
-    }
-
-    /// Heads of every document, by name: two memories with equal heads hold the same.
-    ///
-    /// # Errors
-    /// When a document does not load.
-    pub async fn heads(&self) -> Result<BTreeMap<String, Vec<String>>, MemoryError> {
-        Ok(self.inner.worker.write(|truth| truth.heads()).await?)
-    }
-
-    /// Loads every document and holds the entries against them.
-    ///
-    /// # Errors
-    /// Names the first thing that does not fit.
-    pub async fn check(&self) -> Result<Check, MemoryError> {
-        Ok(self.inner.worker.write(|truth| truth.check()).await?)
     }
 
     /// Makes the index anew; recall works meanwhile.

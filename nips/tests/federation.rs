@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod examples;
+
+use examples::{check, cut, is_update};
 use std::path::PathBuf;
 
 use libp2p_identity::PeerId;
@@ -440,36 +443,19 @@ fn network_examples() -> [(&'static str, Event); 3] {
 }
 
 fn network_page() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/federation-network.md")
-}
-
-/// The text between the fences after `<!-- example: NAME -->`: before, inside, after.
-fn cut<'a>(document: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
-    let open = format!("<!-- example: {name} -->\n```json\n");
-    let start = document.find(&open).unwrap_or_else(|| panic!("no example `{name}`")) + open.len();
-    let end = start + document[start..].find("```").unwrap();
-    (&document[..start], &document[start..end], &document[end..])
+    PathBuf::from("../spec/federation-network.md")
 }
 
 /// The events in `spec/federation-network.md`. `UPDATE_SPEC=1` writes them anew.
 #[test]
 fn the_examples_of_the_network_are_what_the_code_writes() {
-    for (name, event) in network_examples() {
-        let (expected, document) = (event.as_pretty_json(), std::fs::read_to_string(network_page()).unwrap());
-        let (before, inside, after) = cut(&document, name);
-        if std::env::var_os("UPDATE_SPEC").is_some() {
-            std::fs::write(network_page(), format!("{before}{expected}\n{after}")).unwrap();
-        } else {
-            assert_eq!(inside.trim_end(), expected, "example `{name}`; after a change: UPDATE_SPEC=1");
-        }
-    }
-    let document = std::fs::read_to_string(network_page()).unwrap();
-    assert_eq!(document.matches("```json").count(), network_examples().len(), "a JSON block that nobody checks");
+    let examples: Vec<_> = network_examples().into_iter().map(|(name, event)| (name, event.as_pretty_json())).collect();
+    check(&network_page(), &examples);
 }
 
 #[test]
 fn the_examples_of_the_network_say_what_the_page_says() {
-    if std::env::var_os("UPDATE_SPEC").is_some() {
+    if is_update() {
         return; // The page is being written.
     }
     let document = std::fs::read_to_string(network_page()).unwrap();

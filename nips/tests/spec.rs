@@ -140,7 +140,7 @@ fn examples() -> Vec<(&'static str, &'static str, String)> {
 const NO_EVENTS: [&str; 3] = ["sealed-tags", "auth", "produced"];
 
 fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec").join(file)
+    PathBuf::from("../spec").join(file)
 }
 
 /// The text between the fences after `<!-- example: NAME -->`: before, inside, after.

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod examples;
+
+use examples::{check, cut, is_update};
 use std::path::PathBuf;
 
 use nips::task::{
@@ -153,35 +156,17 @@ fn examples() -> Vec<(&'static str, String)> {
 }
 
 fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/federation-tasks.md")
-}
-
-/// The text between the fences after `<!-- example: NAME -->`: before, inside, after.
-fn cut<'a>(document: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
-    let open = format!("<!-- example: {name} -->\n```json\n");
-    let start = document.find(&open).unwrap_or_else(|| panic!("no example `{name}`")) + open.len();
-    let end = start + document[start..].find("```").unwrap();
-    (&document[..start], &document[start..end], &document[end..])
+    PathBuf::from("../spec/federation-tasks.md")
 }
 
 #[test]
 fn the_examples_are_what_the_code_writes() {
-    for (name, expected) in examples() {
-        let document = std::fs::read_to_string(path()).unwrap();
-        let (before, inside, after) = cut(&document, name);
-        if std::env::var_os("UPDATE_SPEC").is_some() {
-            std::fs::write(path(), format!("{before}{expected}\n{after}")).unwrap();
-        } else {
-            assert_eq!(inside.trim_end(), expected, "example `{name}`; after a change: UPDATE_SPEC=1");
-        }
-    }
-    let document = std::fs::read_to_string(path()).unwrap();
-    assert_eq!(document.matches("```json").count(), examples().len(), "a JSON block that nobody checks");
+    check(&path(), &examples());
 }
 
 #[test]
 fn the_examples_say_what_the_document_says() {
-    if std::env::var_os("UPDATE_SPEC").is_some() {
+    if is_update() {
         return; // The document is being written.
     }
     let document = std::fs::read_to_string(path()).unwrap();

@@ -230,3 +230,102 @@ async fn all_answered_once(outside: &Outside, asked: &[EventId]) {
     let counts = count().await;
     assert!(counts.values().all(|n| *n == 1), "{counts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_breaks_the_rules_stops_nobody_and_gets_nothing() {
+    let model = ModelDouble::start(&["an ", "honest ", "story"], AT_ONCE).await;
+    let (a, b) = (sister().await, worker(&model).await);
+    let_in(&a, &b, &[]).await;
+    is_able(&a, &b, "5050").await;
+    a.json(&["memory", "page", "edit", "list", "--add", "milk"]).await;
+    a.json(&["memory", "add", "told before the rogue came"]).await;
+    let mut rogue = Rogue::join(&a).await;
+    rogue.rounds(3).await;
+    // While it goes on: memory travels, and work that it outbids the honest for and then gives up is done by the honest.
+    for n in 0..10 {
+        a.json(&["memory", "add", &format!("entry number {n} while a rogue shouts")]).await;
+        let done = a.json(&["job", "submit", "--kind", "5050", "--input", &format!("story {n}")]).await;
+        assert_eq!(done["output"], "an honest story", "{done}");
+        assert_eq!(done["executed_by"].as_str(), Some(&*npub(&b)), "{done}");
+    }
+    rogue.rounds(3).await;
+    for node in [&a, &b] {
+        for n in 0..10 {
+            let text = format!("entry number {n} while a rogue shouts");
+            eventually("an entry on both", async || {
+                let found = node.json(&["memory", "search", &text, "--limit", "50"]).await;
+                found.as_array().unwrap().iter().any(|one| one["text"] == text.as_str()).then_some(())
+            })
+            .await;
+        }
+        let (_, page, _) = node.cli(&["memory", "page", "show", "list"]).await;
+        assert_eq!(page.trim(), "- milk", "what it forked and forged is not on the page");
+    }
+    // It has made itself neither admin nor owner, and thrown nobody out.
+    let peers = a.json(&["peer", "list"]).await;
+    let of_rogue = peers.as_array().unwrap().iter().find(|peer| peer["npub"] == rogue.npub.as_str());
+    let Some(rogue_peer) = of_rogue else { panic!("{} is not in {peers}", rogue.npub) };
+    assert_eq!(rogue_peer["role"], "sibling", "{rogue_peer}");
+    assert!(seen(&a, &b).await.is_some() && seen(&b, &a).await.is_some());
+    let (code, _, err) = b.cli(&["peer", "remove", &rogue.npub]).await;
+    assert!(code == 1, "{err}");
+    // And it can be thrown out.
+    a.json(&["peer", "remove", &rogue.npub]).await;
+    eventually("it is out on both", async || {
+        let mut is_out = true;
+        for node in [&a, &b] {
+            let peers = node.json(&["peer", "list"]).await;
+            is_out &=
+                !peers.as_array().unwrap().iter().any(|p| p["npub"] == rogue.npub.as_str() && p["state"] == "member");
+        }
+        is_out.then_some(())
+    })
+    .await;
+    eventually("equal", async || {
+        let (code, out, _) = a.cli(&["peer", "doctor", "--json"]).await;
+        let report: Value = serde_json::from_str(&out).unwrap();
+        (code == 0 && report["ok"] == true).then_some(())
+    })
+    .await;
+    rogue.stop().await;
+}
+
+/// The process of `src/rogue.rs`.
+struct Rogue {
+    child: tokio::process::Child,
+    lines: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
+    npub: String,
+}
+
+impl Rogue {
+    async fn join(inviter: &Node) -> Self {
+        use tokio::io::AsyncBufReadExt;
+        let made = inviter.json(&["peer", "invite"]).await;
+        let mut child = tokio::process::Command::new(tests::node::binary().with_file_name("rogue"))
+            .arg(made["code"].as_str().unwrap())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let joined = tokio::time::timeout(tests::PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let npub = joined.strip_prefix("joined ").unwrap().to_owned();
+        Self { child, lines, npub }
+    }
+
+    /// Waits until it has done all its deeds so many times.
+    async fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            let line = tokio::time::timeout(tests::PATIENCE, self.lines.next_line()).await.unwrap().unwrap();
+            let line = line.unwrap();
+            assert!(line.starts_with("round"), "{line}");
+        }
+    }
+
+    async fn stop(mut self) {
+        drop(self.child.stdin.take());
+        while self.lines.next_line().await.unwrap().is_some() {}
+        assert!(self.child.wait().await.unwrap().success());
+    }
+}

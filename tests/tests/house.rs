@@ -16,11 +16,11 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("federation", &["nips"]),
     ("bots", &["nips"]),
     ("daemon", &["nips", "relay", "memory", "federation", "bots"]),
-    ("tests", &["daemon", "relay", "memory", "bots", "nips"]),
+    ("tests", &["daemon", "relay", "memory", "federation", "bots", "nips"]),
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    PathBuf::from("..")
 }
 
 fn metadata() -> Value {

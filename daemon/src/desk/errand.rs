@@ -43,16 +43,17 @@ impl Desk {
     }
 }
 
-/// What the sister nodes are asked to do. The task's name, and how they are reached, are filled in where they are known.
-pub(super) fn submission(order: &Order, kind: u16, input: String, may_self: bool) -> Option<Submission> {
+/// What the sister nodes are asked to do.
+pub(super) fn submission(task: TaskId, order: &Order, kind: u16, input: String, may_self: bool) -> Option<Submission> {
     Some(Submission {
-        task: TaskId::from_bytes([0; 32]),
+        task,
         ability: Ability::of_kind(kind)?,
         audience: order.audience,
         input,
         // A guest may see what a stranger asked of everybody, and nothing else.
         guests: order.audience == Audience::Stranger && !order.is_sealed(),
         only: order.on,
+        // The federation's loop knows better when it takes the task.
         reach: Reach::Lan,
         may_self: may_self && order.on.is_none(),
         expires_at: order.expires_at_ms().map(|ms| ms / 1000),

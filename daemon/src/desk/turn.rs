@@ -43,7 +43,7 @@ impl Bench {
             let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), waited_ms);
             // First also among those that are thought dead: a node under load may be, and answers all the same.
-            let mut all = sisters.view().members();
+            let mut all = sisters.view().able_dead_or_alive(*kind, crowd(self.order.audience));
             all.insert(me);
             let is_undisputed = is_fresh && rank::rank(&self.order.id, &me, &all) == Some(0);
             let wait = match first {

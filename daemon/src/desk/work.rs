@@ -222,9 +222,10 @@ impl Bench {
             };
             let payload = Payload { inputs, params: params.clone(), output: output.clone() };
             let may_self = self.tools.workshop.kinds_for(self.order.audience).contains(kind);
-            let submission = errand::submission(&self.order, *kind, payload.to_json(), may_self)
-                .ok_or_else(|| WorkError::BadInput(format!("kind {kind} is no job")))?;
-            match sisters.errand(&self.order.id, submission).await {
+            let submission =
+                errand::submission(sisters.task_of(&self.order.id), &self.order, *kind, payload.to_json(), may_self)
+                    .ok_or_else(|| WorkError::BadInput(format!("kind {kind} is no job")))?;
+            match sisters.errand(submission).await {
                 Errand::Done { output, executed_by } => {
                     let by = (executed_by != self.tools.speaker.node).then_some(executed_by);
                     Ok(Done { output: bots::Output::plain(output), by })

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::Shared;
 use super::api::{Failure, broken};
 use crate::sisters::Sisters;
-use crate::sisters::digests::{self, Difference, Told, compare};
+use crate::sisters::digests::{Difference, Told, compare};
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -99,7 +99,8 @@ async fn difference(shared: &Shared, peer: &Peer) -> Result<Option<(Told, Differ
     let Some(told) = peer.install.and_then(|install| sisters(shared).ok()?.digests.of(&install)) else {
         return Ok(None);
     };
-    let ours = digests::ours(&shared.tools.memory, told.event.pubkey).await.map_err(broken)?;
+    let digests = &sisters(shared)?.digests;
+    let ours = digests.ours(&shared.tools.memory, told.event.pubkey).await.map_err(broken)?;
     let difference = compare(&ours, &told.digest);
     Ok(Some((told, difference)))
 }
@@ -160,17 +161,12 @@ async fn remove(State(shared): State<Arc<Shared>>, Json(whom): Json<Whom>) -> Re
 
 /// Who lacks what, and why; and the signed word of each that has the same.
 async fn doctor(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Failure> {
-    let lags = sisters(&shared)?.links.lags();
+    let sisters = sisters(&shared)?;
     let mut all = Vec::new();
-    for peer in federation(&shared)?.peers().await?.iter().filter(|peer| peer.passport.is_some()) {
+    for peer in sisters.federation.peers().await?.iter().filter(|peer| peer.passport.is_some()) {
         let found = difference(&shared, peer).await?;
-        let failed: Map<String, Value> = peer
-            .install
-            .and_then(|install| lags.get(&install))
-            .iter()
-            .flat_map(|lag| &lag.failed)
-            .map(|(space, why)| (space.to_string(), json!(why)))
-            .collect();
+        let failures = peer.install.map(|install| sisters.links.failures(&install)).unwrap_or_default();
+        let failed: Map<String, Value> = failures.iter().map(|(space, why)| (space.to_string(), json!(why))).collect();
         let is_equal = found.as_ref().is_some_and(|(_, difference)| difference.differing.is_empty());
         let why = match (peer.state, &found) {
             (PeerState::Lost, _) => "it is not reached; is it running, and on this network or on a relay of ours?",

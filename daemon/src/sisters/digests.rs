@@ -32,9 +32,13 @@ pub struct Told {
     pub event: Event,
 }
 
-/// The newest words of each member, by install key. Clones share them.
+/// The newest words of each member, by install key, and what is here. Clones share them.
 #[derive(Clone, Default)]
-pub struct Digests(Arc<Mutex<BTreeMap<PublicKey, Told>>>);
+pub struct Digests {
+    told: Arc<Mutex<BTreeMap<PublicKey, Told>>>,
+    /// Counted once for all members, and anew when the memory has changed.
+    counted: Arc<tokio::sync::Mutex<Counted>>,
+}
 
 /// What one member lacks, and this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +67,15 @@ impl Digests {
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<PublicKey, Told>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this node has of the spaces that it shares with an install.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    pub async fn ours(&self, memory: &Memory, install: PublicKey) -> Result<MemoryDigest, MemoryError> {
+        self.counted.lock().await.digest(memory, install).await
     }
 
     /// What an install said last.
@@ -100,15 +112,6 @@ pub fn compare(ours: &MemoryDigest, theirs: &MemoryDigest) -> Difference {
     difference
 }
 
-/// What this node has of the spaces that it shares with an install.
-///
-/// # Errors
-/// When the memory cannot be read.
-pub async fn ours(memory: &Memory, install: PublicKey) -> Result<MemoryDigest, MemoryError> {
-    let mut counted = Counted::default();
-    counted.digest(memory, install).await
-}
-
 /// Counts of one version of the memory.
 #[derive(Default)]
 struct Counted {
@@ -143,7 +146,6 @@ impl Counted {
 /// Says to each member what is here, when that changed and from time to time; syncs with those that only letters reach when they
 /// have something else.
 pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests: Digests, cancel: CancellationToken) {
-    let mut counted = Counted::default();
     let mut said: BTreeMap<PublicKey, (MemoryDigest, Instant)> = BTreeMap::new();
     let mut dug: BTreeMap<PublicKey, ((MemoryDigest, MemoryDigest), Instant)> = BTreeMap::new();
     let (mut last, mut looked) = (0, Instant::now());
@@ -164,7 +166,7 @@ pub async fn tell(memory: Memory, install: Keys, federation: Federation, digests
         let members = installs(federation.view(), &install.public_key());
         said.retain(|member, _| members.contains(member));
         for member in members {
-            let digest = match counted.digest(&memory, member).await {
+            let digest = match digests.ours(&memory, member).await {
                 Ok(digest) => digest,
                 Err(error) => {
                     tracing::debug!(%error, "the memory cannot be counted now");

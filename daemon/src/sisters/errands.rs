@@ -84,7 +84,7 @@ impl Errands {
     }
 
     /// Nobody waits any more: what it became is written down, or was taken back.
-    pub fn drop(&self, task: &TaskId) {
+    pub fn forget(&self, task: &TaskId) {
         let mut inner = self.inner();
         inner.ended.remove(task);
         if let Some(wanted) = &mut inner.wanted {
@@ -162,7 +162,7 @@ mod tests {
         errands.open([job(1)].into_iter());
         assert_eq!(settled.try_recv().unwrap(), gone, "its job is not there any more");
         assert!(matches!(errands.end_of(known).await, Errand::Failed(why) if why.contains("no sister")));
-        errands.drop(&known);
+        errands.forget(&known);
         errands.ended(TaskEnd::Lapsed(known, Lapse::Cancelled));
         assert_eq!(settled.try_recv().unwrap(), known);
     }

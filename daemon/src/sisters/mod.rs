@@ -206,11 +206,11 @@ impl Sisters {
     }
 
     /// Has a job done by a sister node; says how it went. Asked again after a restart it goes on where it was.
-    pub async fn errand(&self, job: &JobId, submission: Submission) -> Errand {
-        let task = self.errands.task(job);
+    pub async fn errand(&self, submission: Submission) -> Errand {
+        let task = submission.task;
         self.errands.want(task);
         let publish = submission.publish && self.publish_labels;
-        if let Err(error) = self.federation.submit(Submission { task, publish, ..submission }).await {
+        if let Err(error) = self.federation.submit(Submission { publish, ..submission }).await {
             return Errand::Failed(error.to_string());
         }
         self.errands.end_of(task).await
@@ -219,14 +219,14 @@ impl Sisters {
     /// How a job went is in the journal: its task is forgotten.
     pub async fn settled(&self, job: &JobId) {
         let task = self.errands.task(job);
-        self.errands.drop(&task);
+        self.errands.forget(&task);
         self.federation.settled(task).await;
     }
 
     /// A job is not wanted any more.
     pub async fn take_back(&self, job: &JobId) {
         let task = self.errands.task(job);
-        self.errands.drop(&task);
+        self.errands.forget(&task);
         self.federation.cancel(task).await;
     }
 }

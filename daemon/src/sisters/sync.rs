@@ -25,14 +25,8 @@ const FAR_REST: Duration = Duration::from_secs(30);
 /// Several writes within this time are one reason to sync.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// What a sync with a member found, by space.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lag {
-    /// Changes that it had and this node lacked, and the other way, when they last met; zero when both were equal.
-    pub by_space: BTreeMap<Space, u64>,
-    /// Why the last sync of a space did not end.
-    pub failed: BTreeMap<Space, String>,
-}
+/// Why the last sync of a space did not end, by space.
+pub type Failures = BTreeMap<Space, String>;
 
 /// The links to the members. Clones share them.
 #[derive(Clone)]
@@ -42,14 +36,14 @@ pub struct Links {
     cancel: CancellationToken,
     soon: broadcast::Sender<Space>,
     open: Arc<Mutex<BTreeMap<PublicKey, Link>>>,
-    lags: Arc<Mutex<BTreeMap<PublicKey, Lag>>>,
+    failures: Arc<Mutex<BTreeMap<PublicKey, Failures>>>,
 }
 
 impl Links {
     /// None yet.
     pub fn new(memory: Memory, tracker: TaskTracker, cancel: CancellationToken) -> Self {
         let (soon, _) = broadcast::channel(SOON);
-        Self { memory, tracker, cancel, soon, open: Arc::default(), lags: Arc::default() }
+        Self { memory, tracker, cancel, soon, open: Arc::default(), failures: Arc::default() }
     }
 
     /// Syncs this space soon with whoever shares it.
@@ -58,9 +52,10 @@ impl Links {
         let _ = self.soon.send(space);
     }
 
-    /// How far the members were from this node when they last met, by install key.
-    pub fn lags(&self) -> BTreeMap<PublicKey, Lag> {
-        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What did not end the last time that it was synced with an install.
+    pub fn failures(&self, install: &PublicKey) -> Failures {
+        let all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(install).cloned().unwrap_or_default()
     }
 
     /// A member's stream: both sides sync over it from now on.
@@ -131,13 +126,12 @@ impl Links {
             Ok(report) => report,
             Err(error) => return tracing::debug!(%error, %space, "no sync"),
         };
-        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        let lag = lags.entry(*install).or_default();
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = all.entry(*install).or_default();
         if matches!(report.end, End::Complete) {
-            lag.failed.remove(&space);
-            lag.by_space.insert(space, 0);
+            failures.remove(&space);
         } else {
-            lag.failed.insert(space, format!("{:?}", report.end));
+            failures.insert(space, format!("{:?}", report.end));
         }
     }
 }

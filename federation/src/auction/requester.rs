@@ -22,6 +22,8 @@ pub enum Input<'a> {
         from: &'a Party,
         /// What its price will be divided by.
         factor: Factor,
+        /// True when it had this very task before and did not deliver: it counts only where nobody bids who had not.
+        had_it: bool,
     },
     /// A reveal came.
     Reveal {
@@ -85,6 +87,7 @@ pub struct Auction {
 struct Bidding {
     party: Party,
     factor: Factor,
+    had_it: bool,
     envelope: Envelope,
     commitment: Commitment,
     reveal: Option<(Envelope, Reveal)>,
@@ -124,7 +127,9 @@ impl Auction {
             return Vec::new();
         }
         match input {
-            Input::Commitment { envelope, from, factor } => self.commitment(envelope, from, factor),
+            Input::Commitment { envelope, from, factor, had_it } => {
+                self.commitment(envelope, from, factor, had_it);
+            }
             Input::Reveal { envelope } => return self.reveal(envelope, signer, now),
             Input::Timer if now.boot_ms < self.until_ms => {}
             Input::Timer if self.set.is_none() => return self.close_bids(signer, now),
@@ -134,21 +139,23 @@ impl Auction {
     }
 
     /// The first commitment of each bidder counts, while there is room and no set.
-    fn commitment(&mut self, envelope: &Envelope, from: &Party, factor: Factor) {
+    fn commitment(&mut self, envelope: &Envelope, from: &Party, factor: Factor, had_it: bool) {
         let Message::Commitment(commitment) = envelope.message() else { return };
         let ours = commitment.attempt == self.attempt && commitment.call == self.call.id();
         let known = self.bidders.contains_key(&envelope.author());
         if !ours || known || self.set.is_some() || self.bidders.len() >= MAX_BIDDERS {
             return;
         }
-        let bidding =
-            Bidding { party: *from, factor, envelope: envelope.clone(), commitment: commitment.clone(), reveal: None };
-        self.bidders.insert(envelope.author(), bidding);
+        let (bidder, envelope, commitment) = (envelope.author(), envelope.clone(), commitment.clone());
+        self.bidders.insert(bidder, Bidding { party: *from, factor, had_it, envelope, commitment, reveal: None });
     }
 
     fn close_bids(&mut self, signer: &Signer, now: Now) -> Vec<Effect> {
         if self.bidders.is_empty() {
             return self.end(signer, now);
+        }
+        if self.bidders.values().any(|bidding| !bidding.had_it) {
+            self.bidders.retain(|_, bidding| !bidding.had_it);
         }
         let entries = self.bidders.iter().map(|(bidder, bidding)| Entry {
             commitment: bidding.envelope.id(),

@@ -10,36 +10,32 @@ use nostr::{Event, Keys, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zeroize::Zeroizing;
 
+use super::Command;
 use super::hello::{self, Side, Then};
-use super::host::{Host, HostError, Shelf, Write};
+use super::host::{Host, HostError, Write};
 use super::joining::Joining;
+use super::labels::Labels;
+use super::tasks::TaskLoop;
 use super::tunnel::Tunnel;
 use super::view::View;
-use super::works::Works;
-use super::{Command, FederationError, FederationOptions};
-use crate::discovery::{Candidates, Discovery, DiscoveryEvent, DiscoveryOptions, Interfaces};
+use crate::discovery::{Candidates, Discovery, DiscoveryEvent};
 use crate::handshake::Me;
 use crate::invitation::Inviter;
 use crate::keyring::{Keyring, SealedKeys};
 use crate::letters::{Inbox, Outbox};
-use crate::liveness::{Liveness, LivenessEvent, LivenessOptions};
+use crate::liveness::{Liveness, LivenessEvent};
 use crate::membership::Log;
-use crate::net::{Multiaddr, Net, NetEvent, NetOptions, PeerId, PeerStream, Protocol};
+use crate::net::{Multiaddr, Net, NetEvent, PeerId, PeerStream, Protocol};
 
 /// Topic of what siblings alone read.
 pub(super) const MEMORY: &str = "memory";
 /// Topic of what every member reads.
 pub(super) const TASKS: &str = "tasks";
-/// Tasks of the loop that bring something back: handshakes, signatures, streams. More wait in their tasks.
-const BACK: usize = 256;
 /// How often the loop looks at what is due.
 const TICK: Duration = Duration::from_millis(250);
 /// Ticks between two looks at members that are not connected.
 const REDIAL_TICKS: u64 = 40;
-/// How long the start waits for the first address.
-const LISTEN: Duration = Duration::from_secs(2);
 /// A peer that dialed us and says nothing is greeted after this, ticks: both may have dialed at once.
 const GREET_TICKS: u64 = 3;
 
@@ -128,19 +124,21 @@ pub(super) struct Core {
     pub said_at: BTreeMap<PublicKey, u64>,
     /// When members were last heard over a relay, Unix seconds.
     pub heard_by_relay: BTreeMap<PublicKey, u64>,
-    pub works: Works,
+    pub tasks: TaskLoop,
+    pub labels: Labels,
     /// Streams that travel in letters, by passport.
     pub tunnels: BTreeMap<PublicKey, Tunnel>,
     pub settings: crate::tasks::Settings,
-    ticks: u64,
-    inputs: Option<Inputs>,
+    pub(super) ticks: u64,
+    pub(super) inputs: Option<Inputs>,
 }
 
-struct Inputs {
-    net: mpsc::Receiver<NetEvent>,
-    live: Option<mpsc::Receiver<LivenessEvent>>,
-    found: Option<mpsc::Receiver<DiscoveryEvent>>,
-    back: mpsc::Receiver<Back>,
+/// What comes to the loop beside commands.
+pub(super) struct Inputs {
+    pub net: mpsc::Receiver<NetEvent>,
+    pub live: Option<mpsc::Receiver<LivenessEvent>>,
+    pub found: Option<mpsc::Receiver<DiscoveryEvent>>,
+    pub back: mpsc::Receiver<Back>,
 }
 
 /// The next of a channel that may not be there; waits for ever without one.
@@ -160,160 +158,6 @@ async fn until(wait: Option<Duration>) {
 }
 
 impl Core {
-    pub async fn open(
-        options: FederationOptions,
-        host: Arc<dyn Host>,
-        commands: mpsc::Sender<Command>,
-        tracker: &TaskTracker,
-        cancel: &CancellationToken,
-    ) -> Result<Self, FederationError> {
-        let mut net_options = NetOptions::new(options.transport.clone());
-        net_options.listen.clone_from(&options.listen);
-        net_options.topics = vec![MEMORY.to_owned(), TASKS.to_owned()];
-        let gate = Arc::clone(&options.view) as Arc<dyn crate::net::Gate>;
-        let (net, net_events) = Net::start(net_options, gate, tracker, cancel.clone())?;
-        let liveness = LivenessOptions { start_ms: unix_ms(), seed: rand::random() };
-        let (live, live_events) = Liveness::start(&net, liveness, tracker, cancel.clone()).await.unzip();
-        let (back, back_events) = mpsc::channel(BACK);
-        let card = host.card().await?;
-        let me = Me {
-            passport: options.passport,
-            install: options.install.public_key(),
-            peer_id: net.peer_id(),
-            card,
-            addresses: vec![],
-            relays: options.relays,
-        };
-        let works = Works::new(options.install.clone(), options.passport, options.tasks);
-        let mut core = Self {
-            me,
-            install: options.install,
-            name: options.name,
-            host,
-            net,
-            live,
-            discovery: None,
-            candidates: Candidates::default(),
-            instances: BTreeMap::new(),
-            log: None,
-            keyring: Keyring::default(),
-            sealed: SealedKeys::default(),
-            cards: BTreeMap::new(),
-            inviter: Inviter::default(),
-            joining: None,
-            asking: BTreeMap::new(),
-            inbox: Inbox::default(),
-            outbox: Outbox::default(),
-            parts: Reassembly::default(),
-            letter_relays: BTreeMap::new(),
-            view: options.view,
-            strangers: BTreeMap::new(),
-            connected: BTreeSet::new(),
-            meshed: BTreeSet::new(),
-            greeting: BTreeSet::new(),
-            greet_at: BTreeMap::new(),
-            commands,
-            back,
-            tracker: tracker.clone(),
-            began: Instant::now(),
-            keys_due_ms: None,
-            presence_due_ms: 0,
-            sayings: 0,
-            said_at: BTreeMap::new(),
-            passed: BTreeMap::new(),
-            heard_by_relay: BTreeMap::new(),
-            works,
-            tunnels: BTreeMap::new(),
-            settings: options.tasks,
-            ticks: 0,
-            inputs: Some(Inputs { net: net_events, live: live_events, found: None, back: back_events }),
-        };
-        core.load().await?;
-        let addresses = if options.listen.is_empty() { vec![] } else { core.listening().await };
-        core.me.addresses = addresses.iter().map(ToString::to_string).collect();
-        if options.mdns {
-            core.look_around(&addresses, options.all_interfaces, tracker, cancel)?;
-        }
-        Ok(core)
-    }
-
-    /// The addresses that are listened on, as soon as there are some.
-    async fn listening(&self) -> Vec<Multiaddr> {
-        let until = Instant::now() + LISTEN;
-        loop {
-            let addresses = self.net.listen_addrs().await.unwrap_or_default();
-            if !addresses.is_empty() || Instant::now() >= until {
-                return addresses;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn look_around(
-        &mut self,
-        addresses: &[Multiaddr],
-        all_interfaces: bool,
-        tracker: &TaskTracker,
-        cancel: &CancellationToken,
-    ) -> Result<(), FederationError> {
-        let (quic, tcp) = ports(addresses);
-        let Some(quic) = quic else { return Ok(()) };
-        let interfaces = if all_interfaces { Interfaces::all() } else { Interfaces::default() };
-        let tag = self.tag();
-        let options = DiscoveryOptions { quic_port: quic, tcp_port: tcp, tag, interfaces, label: None };
-        // A machine without a network that can be asked is no reason not to start.
-        match Discovery::start(options, tracker, cancel.clone()) {
-            Ok((discovery, found)) => {
-                self.discovery = Some(discovery);
-                if let Some(inputs) = &mut self.inputs {
-                    inputs.found = Some(found);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "sister nodes on the LAN cannot be looked for"),
-        }
-        Ok(())
-    }
-
-    async fn load(&mut self) -> Result<(), FederationError> {
-        for (_, event) in self.host.load(Shelf::Entries).await? {
-            let event = event_of(&event)?;
-            match &mut self.log {
-                None => self.log = Some(Log::found(&event)?),
-                Some(log) => {
-                    log.take(&event)?;
-                }
-            }
-        }
-        for (_, bytes) in self.host.load(Shelf::Keyring).await? {
-            self.keyring = Keyring::from_bytes(&bytes)?;
-        }
-        if let Some(log) = &self.log {
-            for (_, event) in self.host.load(Shelf::Sealed).await? {
-                // Sealed keys that no longer count are of no use to anybody.
-                let _ = self.sealed.take(&event_of(&event)?, log, &self.install);
-            }
-        }
-        for (_, bytes) in self.host.load(Shelf::Cards).await? {
-            if let Some(met) = super::members::met_from(&bytes) {
-                self.cards.insert(met.card.passport, met);
-            }
-        }
-        let records = self.host.load(Shelf::Invitations).await?;
-        let text = |bytes: &Zeroizing<Vec<u8>>| String::from_utf8(bytes.to_vec()).ok();
-        self.inviter = Inviter::restore(
-            records.iter().filter_map(|(_, bytes)| crate::invitation::Record::from_json(&text(bytes)?)),
-        );
-        let items = self.host.load(Shelf::Outbox).await?;
-        self.outbox = Outbox::restore(items.iter().filter_map(|(_, bytes)| serde_json::from_slice(bytes).ok()));
-        self.load_tasks().await?;
-        self.see().await;
-        let known: Vec<PublicKey> = self.cards.keys().copied().collect();
-        for passport in known {
-            self.reach(passport).await;
-        }
-        Ok(())
-    }
-
     pub async fn run(mut self, mut asked: mpsc::Receiver<Command>, cancel: CancellationToken) {
         let Some(mut inputs) = self.inputs.take() else { return };
         self.redial().await;
@@ -321,7 +165,7 @@ impl Core {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.tasks_tick().await;
         loop {
-            let wake = self.works.wait();
+            let wake = self.tasks.wait();
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = until(wake) => self.tasks_tick().await,
@@ -365,7 +209,7 @@ impl Core {
                 let _ = reply.send(());
             }
             Command::Task(input) => self.task_input(*input).await,
-            Command::Reputation(passport, reply) => drop(reply.send(self.works.reputation().record(&passport))),
+            Command::Reputation(passport, reply) => drop(reply.send(self.labels.reputation().record(&passport))),
             Command::Transcript(task, reply) => drop(reply.send(self.transcript(task).await)),
         }
     }
@@ -635,7 +479,7 @@ pub(super) fn clock(began: Instant) -> (u64, u64) {
     (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), unix_ms() / 1000)
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -645,7 +489,7 @@ pub(super) fn event_of(bytes: &[u8]) -> Result<Event, HostError> {
 }
 
 /// The ports of QUIC and TCP among addresses.
-fn ports(addresses: &[Multiaddr]) -> (Option<u16>, Option<u16>) {
+pub(super) fn ports(addresses: &[Multiaddr]) -> (Option<u16>, Option<u16>) {
     use libp2p::multiaddr::Protocol as Part;
     let port = |pick: fn(&Part<'_>) -> Option<u16>| addresses.iter().find_map(|a| a.iter().find_map(|p| pick(&p)));
     let udp = port(|part| if let Part::Udp(port) = part { Some(*port) } else { None });

@@ -11,7 +11,7 @@ use super::core::{Core, Met};
 use super::hello;
 use super::host::{Shelf, Write};
 use super::peers::{Peer, PeerState, Via};
-use super::view::{Abilities, Alive, Known};
+use super::view::{Abilities, Known, Member};
 use crate::handshake::{self, Effect};
 use crate::keyring::{self, KeyringError};
 use crate::letters::{Input as Letters, Item, Reach, Urgency};
@@ -362,16 +362,20 @@ impl Core {
 
     /// Tells who is alive and what they can do.
     pub fn see_alive(&self) {
-        let alive = self.cards.values().filter(|met| {
-            met.card.passport != self.me.passport
-                && self.standing(&met.card.passport).is_member()
-                && (self.is_here(&met.card.peer_id) || self.was_heard(&met.card.passport))
-        });
+        let members = self
+            .cards
+            .values()
+            .filter(|met| met.card.passport != self.me.passport && self.standing(&met.card.passport).is_member());
         let known = |met: &Met| {
-            let is_guest = self.standing(&met.card.passport) == Standing::Guest;
-            (met.card.passport, Alive { abilities: Abilities::read(&met.card.abilities), is_guest })
+            let passport = met.card.passport;
+            let member = Member {
+                abilities: Abilities::read(&met.card.abilities),
+                is_alive: self.is_here(&met.card.peer_id) || self.was_heard(&passport),
+                is_guest: self.standing(&passport) == Standing::Guest,
+            };
+            (passport, member)
         };
-        self.view.set_alive(alive.map(known).collect());
+        self.view.set_members(members.map(known).collect());
     }
 
     /// True for a member with a living connection.
@@ -419,7 +423,7 @@ impl Core {
                     via: if is_here || met.is_none_or(|met| met.relays.is_empty()) { Via::Lan } else { Via::Relay },
                     last_seen: if is_here { self.now_s() } else { met.map_or(0, |met| met.last_seen) },
                     abilities: met.map(|met| met.card.abilities.clone()).unwrap_or_default(),
-                    reputation: self.works.reputation().record(&member.npub),
+                    reputation: self.labels.reputation().record(&member.npub),
                 }
             })
             .collect();

@@ -16,13 +16,15 @@ mod core;
 mod hello;
 mod host;
 mod joining;
+mod labels;
 mod members;
+mod opening;
 mod peers;
 mod post;
 mod presence;
+mod tasks;
 mod tunnel;
 mod view;
-mod works;
 
 use std::sync::Arc;
 

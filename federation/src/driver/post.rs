@@ -27,6 +27,8 @@ const MAX_GOSSIP: usize = 60 * 1024;
 /// How long a frame of an envelope's stream may take.
 const FRAME: Duration = Duration::from_secs(10);
 
+/// Who is alive is not told anew for each letter, seconds.
+const HEARD_STEP_S: u64 = 60;
 /// How long a change waits for a member that only relays reach, seconds; later a sync brings it.
 const CHANGE_LIFE_S: u64 = 3600;
 
@@ -219,13 +221,19 @@ impl Core {
             return self.answer_by_letter(from, &event).await;
         }
         if self.standing(&from).is_member() {
-            let is_news = self.heard_by_relay.insert(from, now).is_none_or(|at| at + 60 < now);
-            if is_news {
-                self.see_alive();
-            }
+            self.note_heard(from, event.created_at.as_secs().min(now));
             if self.inbox.take(&event, now).is_ok() {
                 self.dispatch(event).await;
             }
+        }
+    }
+
+    /// A member said something over a relay at this time, by its own date: a letter that lay there for days tells nothing about now.
+    fn note_heard(&mut self, from: PublicKey, at: u64) {
+        let before = self.heard_by_relay.get(&from).copied().unwrap_or_default();
+        self.heard_by_relay.insert(from, before.max(at));
+        if at > before + HEARD_STEP_S {
+            self.see_alive();
         }
     }
 

@@ -36,7 +36,7 @@ impl Core {
             card: Box::new(self.me.card.clone()),
             addresses: self.me.addresses.clone(),
             relays: self.me.relays.clone(),
-            labels: Some(self.works.labels_digest()),
+            labels: Some(self.labels.digest()),
         };
         let Ok(event) = presence.to_event().sign_with_keys(&self.install) else { return };
         if !self.meshed.is_empty() {
@@ -110,7 +110,7 @@ impl Core {
         if !self.connected.contains(&peer) {
             let _ = self.net.dial(Some(peer), addresses).await;
         }
-        if presence_labels.is_some_and(|labels| labels != self.works.labels_digest()) {
+        if presence_labels.is_some_and(|labels| labels != self.labels.digest()) {
             self.share_labels(passport).await;
         }
     }

@@ -70,10 +70,12 @@ impl Abilities {
     }
 }
 
-/// A member that is alive.
+/// A member whose card is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Alive {
+pub(super) struct Member {
     pub abilities: Abilities,
+    /// Reached by a connection, or heard over a relay lately.
+    pub is_alive: bool,
     /// A guest works for strangers' open jobs alone.
     pub is_guest: bool,
 }
@@ -82,11 +84,11 @@ pub(super) struct Alive {
 struct Inner {
     peers: BTreeMap<PeerId, Standing>,
     installs: BTreeMap<PublicKey, Known>,
-    alive: BTreeMap<PublicKey, Alive>,
+    members: BTreeMap<PublicKey, Member>,
     is_inviting: bool,
 }
 
-impl Alive {
+impl Member {
     fn does(&self, audience: AudienceClass) -> Option<&BTreeSet<u16>> {
         (audience == AudienceClass::Stranger || !self.is_guest).then(|| self.abilities.of(audience))
     }
@@ -106,17 +108,28 @@ impl View {
         self.read().installs.get(install).copied()
     }
 
+    fn able_of(&self, kind: u16, audience: AudienceClass, counts: impl Fn(&Member) -> bool) -> BTreeSet<PublicKey> {
+        let inner = self.read();
+        let is_able = |member: &Member| member.does(audience).is_some_and(|does| does.contains(&kind));
+        let able = inner.members.iter().filter(|(_, member)| counts(member) && is_able(member));
+        able.map(|(passport, _)| *passport).collect()
+    }
+
     /// The passports of living members that can do jobs of this kind for such people; this node is not among them.
     pub fn able(&self, kind: u16, audience: AudienceClass) -> BTreeSet<PublicKey> {
-        let inner = self.read();
-        let able =
-            inner.alive.iter().filter(|(_, alive)| alive.does(audience).is_some_and(|does| does.contains(&kind)));
-        able.map(|(passport, _)| *passport).collect()
+        self.able_of(kind, audience, |member| member.is_alive)
+    }
+
+    /// The same with those that are thought dead.
+    pub fn able_dead_or_alive(&self, kind: u16, audience: AudienceClass) -> BTreeSet<PublicKey> {
+        self.able_of(kind, audience, |_| true)
     }
 
     /// The kinds of jobs that some living member can do for such people.
     pub fn abilities(&self, audience: AudienceClass) -> BTreeSet<u16> {
-        self.read().alive.values().filter_map(|alive| alive.does(audience)).flatten().copied().collect()
+        let inner = self.read();
+        let alive = inner.members.values().filter(|member| member.is_alive);
+        alive.filter_map(|member| member.does(audience)).flatten().copied().collect()
     }
 
     /// The install keys of all members whose cards are known.
@@ -129,8 +142,8 @@ impl View {
         self.read().installs.values().map(|known| known.passport).collect()
     }
 
-    pub(super) fn set_alive(&self, alive: BTreeMap<PublicKey, Alive>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).alive = alive;
+    pub(super) fn set_members(&self, members: BTreeMap<PublicKey, Member>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).members = members;
     }
 
     /// Puts new answers in the place of the old; the peers whose answer changed.

@@ -5,7 +5,7 @@ use foca::{Codec, Header, Message};
 use super::identity::{Who, Wire};
 use super::swim::SWIM;
 
-const SPEC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/federation-network.md");
+const SPEC: &str = "../spec/federation-network.md";
 
 fn peer(seed: u8) -> libp2p::PeerId {
     libp2p::identity::Keypair::ed25519_from_bytes([seed; 32]).unwrap().public().to_peer_id()

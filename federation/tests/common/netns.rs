@@ -118,6 +118,11 @@ impl Lan {
         self.hosts[n].ip(line);
     }
 
+    /// What is put before a command so that it runs on a host.
+    pub fn prefix(&self, n: usize) -> Vec<String> {
+        ["nsenter", "-t", &self.hosts[n].pid(), "-n", "--"].map(str::to_owned).to_vec()
+    }
+
     /// A command on a host. Its process id is the program's own: `nsenter` becomes it.
     pub fn command(&self, n: usize, program: impl AsRef<std::ffi::OsStr>) -> Command {
         self.hosts[n].command(program)

@@ -26,6 +26,7 @@ pub struct House {
     pub passport: Keys,
     pub install: Keys,
     pub transport: Keypair,
+    abilities: Vec<String>,
     sequence: u64,
     shelves: Mutex<BTreeMap<&'static str, Rows>>,
     pub linked: Mutex<Vec<Linked>>,
@@ -52,7 +53,7 @@ impl Host for House {
             passport: self.passport.public_key(),
             install: self.install.public_key(),
             peer_id: self.transport.public().to_peer_id(),
-            abilities: vec!["5000".to_owned()],
+            abilities: self.abilities.clone(),
             sequence: self.sequence,
             not_after: now + 3600,
         };
@@ -140,7 +141,13 @@ pub struct Node {
 
 impl House {
     pub fn new() -> Arc<Self> {
+        Self::able(vec!["5000".to_owned()])
+    }
+
+    /// One that says that it can do these.
+    pub fn able(abilities: Vec<String>) -> Arc<Self> {
         Arc::new(Self {
+            abilities,
             passport: Keys::generate(),
             install: Keys::generate(),
             transport: Keypair::generate_ed25519(),

@@ -306,6 +306,17 @@ fn a_task_that_every_worker_gives_back_lapses_with_their_word() {
 }
 
 #[test]
+fn who_gives_a_task_back_has_it_again_only_when_nobody_else_would() {
+    let mut world = world(3);
+    world.nodes[1].speed_ms = 1;
+    world.nodes[1].fails = true;
+    let task = submit(&mut world);
+    until_finished(&mut world, task);
+    assert_eq!(world.nodes[0].finished[&task].executed_by, world.nodes[2].passport);
+    assert_eq!(world.nodes[1].began, 1, "it had its turn");
+}
+
+#[test]
 fn who_does_not_reveal_is_out_and_marked() {
     let mut world = world(3);
     world.nodes[1].liar = Some(crate::liar::Liar { hides_price: true, ..Default::default() });

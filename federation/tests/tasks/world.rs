@@ -67,6 +67,9 @@ pub struct Node {
     pub runs: BTreeMap<WorkId, Run>,
     pub can: bool,
     pub speed_ms: u64,
+    /// Its work never succeeds.
+    pub fails: bool,
+    pub began: u32,
     pub liar: Option<Liar>,
     pub guest: bool,
     pub factor: Factor,
@@ -147,6 +150,8 @@ impl World {
                     runs: BTreeMap::new(),
                     can: true,
                     speed_ms: rng.random_range(10..3_000),
+                    fails: false,
+                    began: 0,
                     liar: None,
                     guest: false,
                     factor: Factor::from_permille(rng.random_range(1..=1_000)).unwrap(),
@@ -427,7 +432,9 @@ impl World {
             (true, true) => speed * 10,
             (true, false) => self.rng.random_range(1..=speed),
         };
-        let ok = self.faults.work_fails == 0.0 || !self.rng.random_bool(self.faults.work_fails);
+        self.nodes[node].began += 1;
+        let fails = self.nodes[node].fails;
+        let ok = !fails && (self.faults.work_fails == 0.0 || !self.rng.random_bool(self.faults.work_fails));
         let life = self.nodes[node].life;
         self.after(takes, Event::Worked { node, life, work, ok });
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::double::{events, fleet};
 
 fn examples() -> Vec<String> {
-    let spec = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/memory.md")).unwrap();
+    let spec = std::fs::read_to_string("../spec/memory.md").unwrap();
     let (_, sync) = spec.split_once("\n## Sync").expect("spec/memory.md has a section on sync");
     let sync = sync.split("\n## ").next().unwrap();
     let lines = sync.lines().filter(|line| line.starts_with("[\""));

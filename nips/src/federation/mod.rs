@@ -1,4 +1,4 @@
-//! Membership on the wire (kinds 9770 to 9772, `spec/federation-trust.md`), the invitation code, and letters: how any envelope
+//! The federation on the wire (kinds 9770 to 9775, `spec/federation.md`), the invitation code, and letters: how any envelope
 //! travels over a relay.
 //!
 //! | kind | what | signed by |
@@ -54,7 +54,7 @@ const MAX_TAGS: usize = MAX_HEADS + 8;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// Of another kind.
-    #[error("kind {0} is not of the federation's membership")]
+    #[error("kind {0} is none of the federation's")]
     Kind(u16),
     /// The id or the signature is wrong.
     #[error("the id or the signature is wrong")]

@@ -75,11 +75,11 @@ async fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         let text: Vec<String> = text.lines().map(|l| without_environment(l.trim_end())).collect();
         all.push_str(&format!("$ timmy {}\n{}\n\n", args.join(" "), text.join("\n").trim()));
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands/help.txt");
+    let path = Path::new("tests/commands/help.txt");
     if std::env::var_os("TIMMY_UPDATE_HELP").is_some() {
-        std::fs::write(&path, &all).unwrap();
+        std::fs::write(path, &all).unwrap();
     }
-    let reviewed = std::fs::read_to_string(&path).unwrap_or_default();
+    let reviewed = std::fs::read_to_string(path).unwrap_or_default();
     let changed = all.lines().zip(reviewed.lines()).find(|(now, then)| now != then);
     assert!(all == reviewed, "the help changed, first here: {changed:?}; if it is meant, run with TIMMY_UPDATE_HELP=1");
     for word in all.lines().filter_map(|l| l.strip_prefix("  ")).filter_map(|l| l.split_whitespace().next()) {

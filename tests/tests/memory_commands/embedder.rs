@@ -76,7 +76,7 @@ async fn a_server_elsewhere_is_warned_of_until_the_owner_says_yes() {
 
 #[tokio::test]
 async fn minilm_from_a_folder_takes_over_in_the_background_and_doctor_looks_at_it() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../memory/model/minilm-256");
+    let folder = "../memory/model/minilm-256";
     let home = TempDir::new().unwrap();
     let mut node = Node::builder().dir(home.path()).start().await;
     let boiler = add(&node, &["The boiler in the cellar was serviced by Mr Hansen in March."]).await;

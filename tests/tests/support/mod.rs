@@ -19,7 +19,7 @@ pub fn config_with_owner(owner: &Keys) -> String {
 }
 
 fn external() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("external")
+    PathBuf::from("external")
 }
 
 /// A script of `tests/external`.
@@ -38,9 +38,9 @@ impl Script {
 
     /// One for Python.
     pub fn python(name: &str) -> Self {
-        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/venv/bin/python");
+        let python = Path::new("../.tools/venv/bin/python");
         assert!(python.exists(), "{} is missing: run `make tools`", python.display());
-        Self::new(&python, name)
+        Self::new(python, name)
     }
 
     fn new(program: &Path, name: &str) -> Self {

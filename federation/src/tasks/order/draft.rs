@@ -39,6 +39,7 @@ impl Draft {
             }
             Record::Awarded(awarded) => {
                 order.awards += 1;
+                order.had.insert(awarded.winner.passport);
                 self.winner = Some(awarded.winner.install);
                 self.stood = Stood::Awarded(awarded.clone());
             }

@@ -3,7 +3,7 @@
 mod draft;
 mod ending;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nips::Msat;
 use nips::task::{
@@ -97,6 +97,8 @@ pub(super) struct Order {
     marks: BTreeMap<PublicKey, Mark>,
     /// How often a passport broke a lease of this very task.
     breaks: BTreeMap<PublicKey, u32>,
+    /// Passports that had it.
+    had: BTreeSet<PublicKey>,
     word: String,
     end_ms: Option<u64>,
     stage: Stage,
@@ -112,6 +114,7 @@ impl Order {
             own: 0,
             marks: BTreeMap::new(),
             breaks: BTreeMap::new(),
+            had: BTreeSet::new(),
             word: String::new(),
             end_ms: None,
             stage: Stage::Pausing { until_ms: 0 },
@@ -265,6 +268,7 @@ impl Order {
         let (call, winner, price) = (auction.call(), won.winner, won.price);
         let awarded = Awarded { attempt, winner, price, call, transcript: won.transcript };
         self.awards += 1;
+        self.had.insert(winner.passport);
         self.empties = 0;
         ctx.journal(Record::Awarded(Box::new(awarded.clone())));
         ctx.out.push(Effect::Broadcast(won.award));
@@ -341,7 +345,8 @@ impl Order {
         }
         let broken = self.breaks.get(&from.passport).copied().unwrap_or_default();
         let factor = from.factor.halved(broken);
-        auction.handle(auction::Input::Commitment { envelope, from, factor }, ctx.signer, ctx.now);
+        let had_it = self.had.contains(&from.passport);
+        auction.handle(auction::Input::Commitment { envelope, from, factor, had_it }, ctx.signer, ctx.now);
     }
 
     fn is_holder(&self, attempt: Attempt, from: &Party) -> bool {

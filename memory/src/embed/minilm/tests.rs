@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("model/minilm-256")
+    PathBuf::from("model/minilm-256")
 }
 
 /// Read once for all tests.

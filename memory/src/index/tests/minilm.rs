@@ -21,7 +21,7 @@ struct Gated {
 
 impl Gated {
     fn new() -> Arc<Self> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/minilm-256");
+        let dir = Path::new("model/minilm-256");
         let inner = MiniLmEmbedder::open(dir).unwrap();
         Arc::new(Self { inner, allowed: Semaphore::new(0), calls: AtomicUsize::new(0) })
     }

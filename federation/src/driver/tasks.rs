@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nips::task::{Attempt, Envelope, LABEL_KIND, Message, TaskId};
-use nostr::{Event, JsonUtil, Keys, PublicKey};
+use nips::task::{Attempt, Envelope, Message, TaskId};
+use nostr::{Event, Keys, PublicKey};
 use zeroize::Zeroizing;
 
 use super::clock::BootClock;
@@ -18,23 +18,19 @@ use crate::reputation::Reputation;
 use crate::tasks::{Effect, Input, Now, Party, Reach, Record, Settings, Submission, Tasks};
 
 /// How long what belongs to a task is worth sending, seconds: the longest lease.
-const TASK_LIFE_S: u64 = 15 * 60;
+pub(super) const TASK_LIFE_S: u64 = 15 * 60;
 /// Transcripts of this node's own auctions that are kept.
 const MAX_TRANSCRIPTS: usize = 1_000;
 /// No auction takes longer, ms.
 const MAX_AUCTION_MS: u64 = 60_000;
 /// Lists of effects that wait for the disk before nothing more is taken in.
 const MAX_WAITING: usize = 256;
-/// The same in letters.
-const MAX_LABELS_BY_LETTER: usize = 32;
-/// Labels that are handed on to a member that lacks some: the newest.
-const MAX_LABELS: usize = 2_000;
 
 /// The rows of one task as requester (`None`), or of one run as worker.
 type Rows = BTreeMap<(TaskId, Option<PublicKey>), Vec<(u64, bool)>>;
 
 /// What the loop holds for tasks.
-pub(super) struct Works {
+pub(super) struct TaskLoop {
     machine: Tasks,
     clock: BootClock,
     /// When auctions of this node that are under way were called, boottime ms.
@@ -49,13 +45,9 @@ pub(super) struct Works {
     transcripts: VecDeque<(TaskId, Vec<u64>)>,
     /// Effects in turn, with the records that must be written first.
     waiting: VecDeque<(Vec<Write>, Vec<Effect>)>,
-    labels: BTreeMap<nostr::EventId, Event>,
-    reputation: Reputation,
-    /// Labels of this node whose signature is on its way.
-    signing: BTreeSet<nostr::EventId>,
 }
 
-impl Works {
+impl TaskLoop {
     pub fn new(install: Keys, passport: PublicKey, settings: Settings) -> Self {
         Self {
             machine: Tasks::new(install, passport, settings),
@@ -66,9 +58,6 @@ impl Works {
             rows: BTreeMap::new(),
             transcripts: VecDeque::new(),
             waiting: VecDeque::new(),
-            labels: BTreeMap::new(),
-            reputation: Reputation::new(),
-            signing: BTreeSet::new(),
         }
     }
 
@@ -80,18 +69,6 @@ impl Works {
     pub fn wait(&self) -> Option<std::time::Duration> {
         let wait_ms = self.wake_ms?.saturating_sub(self.clock.now_ms());
         Some(std::time::Duration::from_millis(wait_ms))
-    }
-
-    pub fn reputation(&self) -> &Reputation {
-        &self.reputation
-    }
-
-    /// A hash of the set of labels: equal for nodes that know the same.
-    pub fn labels_digest(&self) -> [u8; 32] {
-        use sha2::{Digest, Sha256};
-        let mut hash = Sha256::new();
-        self.labels.keys().for_each(|id| hash.update(id.as_bytes()));
-        hash.finalize().into()
     }
 
     /// Puts effects in line, with what must be written before any of them.
@@ -146,49 +123,44 @@ fn party(install: PublicKey, known: Known, reputation: &Reputation) -> Party {
 impl Core {
     /// Takes the tasks up where the journal left them.
     pub async fn load_tasks(&mut self) -> Result<(), HostError> {
-        for (_, bytes) in self.host.load(Shelf::Labels).await? {
-            let event = super::core::event_of(&bytes)?;
-            if self.works.reputation.add(&event).is_ok() {
-                self.works.labels.insert(event.id, event);
-            }
-        }
         let mut records = Vec::new();
         for (key, bytes) in self.host.load(Shelf::Tasks).await? {
             let number = u64::from_be_bytes(key.try_into().map_err(|_| HostError("a task's key is no number".into()))?);
             let record: Record =
                 serde_json::from_slice(&bytes).map_err(|e| HostError(format!("a task cannot be read: {e}")))?;
-            self.works.next = self.works.next.max(number + 1);
+            self.tasks.next = self.tasks.next.max(number + 1);
             let of = (record.task(), record.requester());
-            self.works.rows.entry(of).or_default().push((number, matches!(record, Record::Awarded(_))));
+            self.tasks.rows.entry(of).or_default().push((number, matches!(record, Record::Awarded(_))));
             records.push(record);
         }
         // Without the record that opened it a task is over, and what is left of it is its transcript.
         let opened: BTreeSet<TaskId> =
             records.iter().filter(|r| matches!(r, Record::Opened(_))).map(Record::task).collect();
-        let over: Vec<_> =
-            self.works.rows.keys().filter(|(t, of)| of.is_none() && !opened.contains(t)).copied().collect();
+        let mut over: Vec<_> =
+            self.tasks.rows.keys().filter(|(t, of)| of.is_none() && !opened.contains(t)).copied().collect();
+        over.sort_by_key(|of| self.tasks.rows.get(of).and_then(|rows| rows.first()).map(|(number, _)| *number));
         for of in over {
-            let writes = self.works.over(of);
+            let writes = self.tasks.over(of);
             self.keep(writes).await?;
         }
-        let now = self.works.now(self.now_s());
+        let now = self.tasks.now(self.now_s());
         let (machine, effects) = Tasks::restore(self.install.clone(), self.me.passport, self.settings, &records, now);
-        self.works.machine = machine;
-        self.works.queue(effects);
+        self.tasks.machine = machine;
+        self.tasks.queue(effects);
         Ok(())
     }
 
     pub async fn task_input(&mut self, input: Input) {
-        let now = self.works.now(self.now_s());
-        let effects = self.works.machine.handle(input, now);
-        self.works.queue(effects);
+        let now = self.tasks.now(self.now_s());
+        let effects = self.tasks.machine.handle(input, now);
+        self.tasks.queue(effects);
         self.go_on_with_tasks().await;
     }
 
     /// The machine is woken when its time has come; what waited for the disk is tried again.
     pub async fn tasks_tick(&mut self) {
-        if self.works.wake_ms.is_some_and(|at| at <= self.works.clock.now_ms()) {
-            self.works.wake_ms = None;
+        if self.tasks.wake_ms.is_some_and(|at| at <= self.tasks.clock.now_ms()) {
+            self.tasks.wake_ms = None;
             self.task_input(Input::Timer).await;
         } else {
             self.go_on_with_tasks().await;
@@ -197,10 +169,10 @@ impl Core {
 
     /// Records first, all of a list at once; only then what they stand for.
     async fn go_on_with_tasks(&mut self) {
-        while let Some((writes, effects)) = self.works.waiting.pop_front() {
+        while let Some((writes, effects)) = self.tasks.waiting.pop_front() {
             if let Err(error) = self.keep(writes.clone()).await {
                 tracing::warn!(%error, "tasks wait until the journal can be written");
-                self.works.waiting.push_front((writes, effects));
+                self.tasks.waiting.push_front((writes, effects));
                 return;
             }
             for effect in effects {
@@ -214,37 +186,26 @@ impl Core {
             Effect::Journal(record) => self.time_auction(&record),
             Effect::Broadcast(envelope) => self.broadcast(envelope.event()).await,
             Effect::SendTo(install, envelope) => self.send_to(&install, &envelope).await,
-            Effect::WakeAt(at_ms) => self.works.wake_ms = Some(at_ms),
+            Effect::WakeAt(at_ms) => self.tasks.wake_ms = Some(at_ms),
             Effect::AskFigures(ask) => self.ask_figures(ask),
             Effect::Execute(execution) => self.host.execute(execution),
             Effect::Extend(work, fence_ms) => self.host.extend(work, fence_ms),
             Effect::Stop(work, stop) => self.host.stop(work, stop),
             Effect::Finished(done) => self.host.ended(TaskEnd::Done(done)),
             Effect::Lapsed(task, why) => self.host.ended(TaskEnd::Lapsed(task, why)),
-            Effect::Label { label, at, public } => {
-                let mut unsigned = label.to_event(self.me.passport, at);
-                let id = unsigned.id();
-                if self.works.labels.contains_key(&id) || !self.works.signing.insert(id) {
-                    return;
-                }
-                let (host, back) = (self.host.clone(), self.back.clone());
-                self.tracker.spawn(async move {
-                    let signed = host.sign(unsigned).await;
-                    let _ = back.send(Back::Labelled(id, signed, public)).await;
-                });
-            }
+            Effect::Label { label, at, public } => self.sign_label(&label, at, public),
             Effect::Notice(notice) => self.host.notice(notice),
         }
     }
 
     fn time_auction(&mut self, record: &Record) {
-        let now_ms = self.works.clock.now_ms();
+        let now_ms = self.tasks.clock.now_ms();
         if let Record::Called(attempt) = record {
             // Those that nobody won are never taken out otherwise.
-            self.works.called.retain(|_, at| *at + MAX_AUCTION_MS > now_ms);
-            self.works.called.insert(*attempt, now_ms);
+            self.tasks.called.retain(|_, at| *at + MAX_AUCTION_MS > now_ms);
+            self.tasks.called.insert(*attempt, now_ms);
         } else if let Record::Awarded(awarded) = record
-            && let Some(at) = self.works.called.remove(&awarded.attempt)
+            && let Some(at) = self.tasks.called.remove(&awarded.attempt)
         {
             self.host.auctioned(std::time::Duration::from_millis(now_ms.saturating_sub(at)));
         }
@@ -299,10 +260,10 @@ impl Core {
     pub async fn hear_task(&mut self, event: Event) {
         let Some(known) = self.view.install(&event.pubkey) else { return };
         // While the disk refuses nothing new is taken on; what was said is said again.
-        if self.works.waiting.len() > MAX_WAITING {
+        if self.tasks.waiting.len() > MAX_WAITING {
             return;
         }
-        let from = party(event.pubkey, known, &self.works.reputation);
+        let from = party(event.pubkey, known, self.labels.reputation());
         match Envelope::verified(event) {
             Ok(envelope) => self.task_input(Input::Received { envelope, from }).await,
             Err(error) => tracing::debug!(%error, "a message about a task is not taken"),
@@ -324,13 +285,13 @@ impl Core {
 
     /// The transcript of a task's newest auction, and whose word it is.
     pub async fn transcript(&mut self, task: TaskId) -> Vec<Event> {
-        let seen = self.works.machine.transcript(task);
+        let seen = self.tasks.machine.transcript(task);
         if !seen.is_empty() {
             return seen;
         }
-        let of_rows = self.works.rows.get(&(task, None)).into_iter().flatten();
+        let of_rows = self.tasks.rows.get(&(task, None)).into_iter().flatten();
         let kept = of_rows.filter(|(_, holds)| *holds).map(|(number, _)| *number).max();
-        let over = self.works.transcripts.iter().rev().find(|(of, _)| *of == task);
+        let over = self.tasks.transcripts.iter().rev().find(|(of, _)| *of == task);
         let Some(number) = kept.or_else(|| over.and_then(|(_, numbers)| numbers.iter().max().copied())) else {
             return vec![];
         };
@@ -340,66 +301,5 @@ impl Core {
             Some(Record::Awarded(awarded)) => awarded.transcript.iter().map(|e| e.event().clone()).collect(),
             _ => vec![],
         }
-    }
-
-    /// A label of this node is signed.
-    pub async fn on_labelled(&mut self, id: nostr::EventId, signed: Result<Event, HostError>, public: bool) {
-        self.works.signing.remove(&id);
-        match signed {
-            Ok(event) => {
-                if self.keep_label(&event).await {
-                    self.broadcast(&event).await;
-                    if public {
-                        self.host.publish(event);
-                    }
-                }
-            }
-            // It comes again with the next start.
-            Err(error) => tracing::warn!(%error, "a label could not be signed"),
-        }
-    }
-
-    /// A label came from another member, or from one that was.
-    pub async fn hear_label(&mut self, event: Event) {
-        debug_assert_eq!(event.kind.as_u16(), LABEL_KIND);
-        if self.standing(&event.pubkey) == Standing::Unknown {
-            return;
-        }
-        self.keep_label(&event).await;
-    }
-
-    /// True when it is new, good and kept.
-    async fn keep_label(&mut self, event: &Event) -> bool {
-        if self.works.labels.contains_key(&event.id) {
-            return false;
-        }
-        let mut with = self.works.reputation.clone();
-        if with.add(event).is_err() {
-            return false;
-        }
-        if let Err(error) = self.keep(vec![super::members::put_event(Shelf::Labels, event)]).await {
-            tracing::warn!(%error, "a label could not be kept");
-            return false;
-        }
-        self.works.reputation = with;
-        self.works.labels.insert(event.id, event.clone());
-        true
-    }
-
-    /// A member whose labels are others than ours gets ours; it does the same.
-    pub async fn share_labels(&mut self, passport: PublicKey) {
-        let mut labels: Vec<Event> = self.works.labels.values().cloned().collect();
-        labels.sort_by_key(|event| std::cmp::Reverse((event.created_at, event.id)));
-        let Some(peer) = self.cards.get(&passport).map(|met| met.card.peer_id) else { return };
-        if !self.meshed.contains(&peer) {
-            labels.truncate(MAX_LABELS_BY_LETTER);
-            for label in labels {
-                self.tell(passport, label, TASK_LIFE_S).await;
-            }
-            return;
-        }
-        labels.truncate(MAX_LABELS);
-        let frames: Vec<String> = labels.iter().map(JsonUtil::as_json).collect();
-        self.send_frames(peer, frames);
     }
 }
