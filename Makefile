@@ -12,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test check bench fuzz install tools compiler node-tools python-tools proxy deny clean
+.PHONY: run test check bench fuzz install tools compiler node-tools python-tools matrix-tools proxy deny clean
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/timmy
 TOOLS := $(CACHE)/tools
@@ -49,7 +49,7 @@ install: compiler
 	cargo install --locked --path daemon
 
 # Independent Nostr clients for the tests: nostr-tools and NDK (Node), nostr-sdk's bindings (Python), a real reverse proxy (nginx).
-tools: compiler node-tools python-tools proxy
+tools: compiler node-tools python-tools matrix-tools proxy
 
 node-tools:
 	@command -v node >/dev/null && command -v npm >/dev/null || { $(call install_packages,nodejs npm,independent Nostr clients in the tests run on Node); }
@@ -61,6 +61,16 @@ python-tools:
 	@if [ -f tests/external/requirements.txt ] && ! cmp -s tests/external/requirements.txt .tools/venv/.installed; then \
 	  python3 -m venv .tools/venv && .tools/venv/bin/pip install -q --disable-pip-version-check -r tests/external/requirements.txt \
 	  && cp tests/external/requirements.txt .tools/venv/.installed; fi
+
+# A real homeserver (Synapse, 242 MB) and the client stack of Element Web (216 MB, with a Node of its own) for the tests of the Matrix door.
+matrix-tools: node-tools python-tools
+	@if [ -f tests/matrix/package-lock.json ] && ! cmp -s tests/matrix/package-lock.json tests/matrix/node_modules/.installed; then \
+	  echo "installing the client stack of Element Web: people in the Matrix tests"; \
+	  npm ci --no-audit --no-fund --loglevel=error --prefix tests/matrix && cp tests/matrix/package-lock.json tests/matrix/node_modules/.installed; fi
+	@if [ -f tests/matrix/requirements.txt ] && ! cmp -s tests/matrix/requirements.txt .tools/matrix/.installed; then \
+	  echo "installing Synapse: the homeserver in the Matrix tests"; \
+	  python3 -m venv .tools/matrix && .tools/matrix/bin/pip install -q --disable-pip-version-check -r tests/matrix/requirements.txt \
+	  && cp tests/matrix/requirements.txt .tools/matrix/.installed; fi
 
 proxy:
 	@[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || { $(call install_packages,nginx-light,a real reverse proxy for the tests); }
@@ -120,4 +130,4 @@ fuzz: compiler
 
 clean:
 	cargo clean
-	rm -rf .tools tests/external/node_modules
+	rm -rf .tools tests/external/node_modules tests/matrix/node_modules

@@ -10,14 +10,11 @@ use url::Url;
 
 use crate::model::{ChainError, ChatRequest, Delta};
 use crate::recollection::{Memories, RECALLED, Recollection, for_model, obey, quoted};
+use crate::talk::{HISTORY_TOKENS, Turn, recent};
 use crate::worker::{
     KIND_EXTRACT, KIND_GENERATE, KIND_SEARCH_NOTES, KIND_SEARCH_PEOPLE, KIND_SUMMARY, KIND_TRANSLATE, Output, Task,
     TaskInput, WorkError, Workshop,
 };
-
-/// The rules of a talk until the node has a soul of its own.
-pub const DEFAULT_SYSTEM: &str = "You are Timmy, an agent that runs on its owner's own machine. Answer shortly, plainly and honestly, in the \
-    language of the message. Say so when you do not know. You have no tools in this talk. Never encourage anybody to harm themself or others.";
 
 /// What a node knows about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,10 +95,12 @@ pub struct Talk<'a> {
     pub text: &'a str,
     /// The person.
     pub audience: Audience,
-    /// The system prompt: the soul of the node, or [`DEFAULT_SYSTEM`].
+    /// The system prompt: the soul of the node.
     pub system: &'a str,
     /// The memory; none where there is none.
     pub memories: Option<&'a dyn Memories>,
+    /// What was said before, oldest first.
+    pub history: &'a [Turn],
     /// Names the message: what it asks to be remembered is remembered once, however often it is worked on.
     pub key: &'a str,
 }
@@ -161,9 +160,12 @@ async fn by_model(
     deltas: Option<&mpsc::Sender<Delta>>,
     cancel: &CancellationToken,
 ) -> Result<Output, ChainError> {
-    if let Some(told) = for_model(recalled) {
-        let system = format!("{}\n\n{}", talk.system, told.text);
-        let request = ChatRequest { carries_memory: true, ..ChatRequest::new(&system, talk.text) };
+    let told = for_model(recalled);
+    if told.is_some() || !talk.history.is_empty() {
+        let told = told.unwrap_or_default();
+        let system =
+            if told.text.is_empty() { talk.system.to_owned() } else { format!("{}\n\n{}", talk.system, told.text) };
+        let request = ChatRequest { carries_memory: true, ..asked(&system, talk.history, talk.text) };
         match workshop.chain().complete(&request, talk.audience, deltas, cancel).await {
             Ok(done) => {
                 return Ok(Output { content: done.text, model: Some(done.model_name), memories: told.memories });
@@ -172,9 +174,20 @@ async fn by_model(
             Err(error) => tracing::debug!(%error, "no model that may see memory; asked without"),
         }
     }
-    let request = ChatRequest::new(talk.system, talk.text);
+    // What a model that may see memory answered may hold some of it.
+    let open = |turn: &&Turn| turn.model.as_deref().is_some_and(|model| !workshop.chain().sees_memory(model));
+    let history: Vec<Turn> = talk.history.iter().filter(open).cloned().collect();
+    let request = asked(talk.system, &history, talk.text);
     let done = workshop.chain().complete(&request, talk.audience, deltas, cancel).await?;
     Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() })
+}
+
+/// The message with what was said before.
+fn asked(system: &str, history: &[Turn], text: &str) -> ChatRequest {
+    let mut request = ChatRequest::new(system, text);
+    let before = recent(history, HISTORY_TOKENS);
+    request.messages.splice(1..1, before);
+    request
 }
 
 /// Without a model: what is remembered of it is quoted, and the rest said plainly.

@@ -2,18 +2,23 @@
 //! guarded fetcher, the workers that carry out jobs, and the answerer that speaks when no model can.
 //!
 //! It holds no keys, no money and no storage. What it needs from outside comes in through traits owned here:
-//! [`model::Budget`], [`model::Clock`], [`fetch::Resolver`], [`worker::Library`] and [`recollection::Memories`].
+//! [`model::Budget`], [`model::Clock`], [`fetch::Resolver`], [`worker::Library`], [`recollection::Memories`] and [`matrix::Inbox`].
 
 pub mod answerer;
 pub mod conscience;
 pub mod fetch;
+pub mod matrix;
 pub mod model;
 pub mod recollection;
+pub mod soul;
+pub mod talk;
 pub mod worker;
 
-pub use answerer::{Answerer, DEFAULT_SYSTEM, NodeFacts, Talk, converse};
+pub use answerer::{Answerer, NodeFacts, Talk, converse};
 pub use conscience::{Conscience, Crisis};
 pub use fetch::{FetchLimits, Fetcher};
 pub use model::{Chain, ChatRequest, Completion, Delta, ModelConfig, Serves};
 pub use recollection::{List, ListEdit, Memories, Recollection};
+pub use soul::Soul;
+pub use talk::Turn;
 pub use worker::{Library, Output, Task, TaskInput, WorkError, Worker, Workshop};

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::{get, post};
-use bots::answerer::{DEFAULT_SYSTEM, Talk, converse};
+use bots::answerer::{Talk, converse};
 use bots::conscience::Lines;
 use bots::fetch::SystemResolver;
 use bots::model::{Api, MemoryBudget, SystemClock};
@@ -185,7 +185,7 @@ async fn talks_are_answered_with_and_without_a_model() {
         NodeFacts { name: "timmy".into(), npub: "npub1".into(), kinds: [5000].into(), relay_url: "ws://x".into() };
     let (with, without) = (place(Some(Serves::Anyone), true).await, place(None, true).await);
     let cancel = CancellationToken::new();
-    let talk = |text, audience| Talk { text, audience, system: DEFAULT_SYSTEM, memories: None, key: "test" };
+    let talk = |text, audience| Talk { text, audience, system: "Be kind.", memories: None, history: &[], key: "test" };
     let spoken = converse(&with.workshop, talk("hi", Audience::Owner), &facts, None, &cancel).await.unwrap();
     assert_eq!(spoken.content, "the model speaks");
     let stranger = converse(&with.workshop, talk("hi", Audience::Stranger), &facts, None, &cancel).await.unwrap();

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod matrix;
 pub mod memory;
 pub mod peer;
 
@@ -13,12 +14,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
+use self::matrix::MatrixCommand;
 use self::memory::MemoryCommand;
 use self::peer::PeerCommand;
 use crate::commands;
 use crate::config::{Config, ConfigError};
 use crate::home::Home;
 use crate::http::NotRunning;
+use crate::node::RunOptions;
 
 /// A sovereign agent node: its own keys, its own Nostr relay, jobs (NIP-90) and messages (NIP-17).
 #[derive(Debug, Parser)]
@@ -75,6 +78,9 @@ pub enum Command {
         /// Listen here instead of node.listen; port 0 takes a free one
         #[arg(long, value_name = "IP:PORT")]
         listen: Option<SocketAddr>,
+        /// Do not look for model servers on this machine (Ollama, llama.cpp, LM Studio, vLLM)
+        #[arg(long)]
+        no_find_models: bool,
         /// Speak for the passport although another install does (after a restore)
         #[arg(long)]
         take_over: bool,
@@ -102,6 +108,9 @@ pub enum Command {
     /// Sister nodes
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// The agent's Matrix account
+    #[command(subcommand)]
+    Matrix(MatrixCommand),
     /// Sign, as the owner, that a node is yours (NIP-OA); prints the line for its configuration
     Attest {
         /// The node's npub
@@ -296,7 +305,10 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     let config_file = cli.global.config.unwrap_or_else(|| home.config());
     let context = Context { home, config_file, config_given, json: cli.global.json };
     match cli.command {
-        Command::Run { listen, take_over } => Box::pin(commands::run::run(&context, listen, take_over)).await?,
+        Command::Run { listen, no_find_models, take_over } => {
+            let options = RunOptions { listen, take_over, find_models: !no_find_models };
+            Box::pin(commands::run::run(&context, options)).await?;
+        }
         Command::Init => Box::pin(commands::init::init(&context)).await?,
         Command::Id => commands::identity::id(&context).await?,
         Command::Status => commands::identity::status(&context).await?,
@@ -305,6 +317,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Job(job) => return commands::jobs::job(&context, job).await,
         Command::Memory(memory) => return commands::memory::memory(&context, memory).await,
         Command::Peer(peer) => return commands::peers::peer(&context, peer).await,
+        Command::Matrix(matrix) => Box::pin(commands::matrix::matrix(&context, matrix)).await?,
         Command::Attest { npub, owner_key_file, days } => {
             commands::identity::attest(&context, &npub, &owner_key_file, days)?
         }

@@ -1,5 +1,7 @@
 //! `timmy doctor`: the checks of the start, run now, without a running node too.
 
+mod matrix;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -50,6 +52,7 @@ pub(crate) async fn examine(context: &Context) -> Report {
     checks.extend(ports(context, &config).await);
     checks.extend(models(&config).await);
     checks.extend(relays(&config).await);
+    checks.extend(matrix::examine(context, &config, opened.as_ref().and_then(|keys| keys.as_ref().ok())).await);
     checks.push(clock());
     Report { ok: checks.iter().all(|c| c.ok), checks }
 }

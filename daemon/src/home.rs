@@ -115,6 +115,11 @@ impl Home {
         self.memory().join("changes.sqlite")
     }
 
+    /// What the Matrix account needs: session, stores, a recovery key that waits.
+    pub fn matrix(&self) -> PathBuf {
+        self.dir.join("matrix")
+    }
+
     /// The token that lets local commands use the API.
     pub fn token(&self) -> PathBuf {
         self.dir.join("api-token")

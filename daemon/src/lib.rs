@@ -16,6 +16,7 @@ mod http;
 mod installs;
 pub mod journal;
 mod keys;
+mod matrix;
 mod metrics;
 mod node;
 mod passport;

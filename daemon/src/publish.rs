@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use federation::Abilities;
 use nips::Audience;
-use nips::identity::Identity;
+use nips::identity::{Identity, SOUL_ID};
 use nips::offer::{HEARTBEAT_S, Offer};
 use nips::task::AudienceClass;
 use nostr::{Filter, NostrSigner, UnsignedEvent};
@@ -110,6 +110,7 @@ impl Publisher {
             name: self.identity.name.clone(),
             about: self.identity.about.clone(),
             kinds: kinds.clone(),
+            soul: self.identity.souls.last().map(|soul| soul.sha256.clone()),
         }
     }
 
@@ -156,7 +157,8 @@ impl Publisher {
     /// Under which name a document is remembered, and the hash of what it says (its date left out, its targets included).
     fn describe(&self, document: &UnsignedEvent) -> (String, String) {
         let mut hash = Sha256::new();
-        let content = if document.kind.as_u16() == nips::card::CARD_KIND {
+        let is_soul = document.tags.identifier() == Some(SOUL_ID);
+        let content = if document.kind.as_u16() == nips::card::CARD_KIND && !is_soul {
             // The card's signatures and end date differ each time; what it says is its sequence number and abilities.
             let watch = &self.tools.passport;
             format!("{} {} {:?}", watch.sequence(), self.keys.peer_id(), watch.abilities())
@@ -165,11 +167,15 @@ impl Publisher {
         };
         hash.update(content);
         hash.update(format!("{:?}", self.tools.speaker.configured));
-        (document.kind.as_u16().to_string(), hex::encode(hash.finalize()))
+        let slot = if is_soul { SOUL_ID.to_owned() } else { document.kind.as_u16().to_string() };
+        (slot, hex::encode(hash.finalize()))
     }
 
     async fn is_stored(&self, document: &UnsignedEvent) -> bool {
-        let filter = Filter::new().author(document.pubkey).kind(document.kind).limit(1);
+        let mut filter = Filter::new().author(document.pubkey).kind(document.kind).limit(1);
+        if let Some(id) = document.tags.identifier() {
+            filter = filter.identifier(id);
+        }
         self.tools.server.query(vec![filter]).await.is_ok_and(|found| !found.is_empty())
     }
 

@@ -18,6 +18,20 @@ pub const DM_RELAYS_KIND: u16 = 10_050;
 /// Kind of external identities (NIP-39).
 pub const EXTERNAL_IDENTITIES_KIND: u16 = 10_011;
 
+/// Kind of the soul's history (NIP-78), with `d` = [`SOUL_ID`].
+pub const SOUL_KIND: u16 = 30_078;
+/// The `d` tag of the soul's history.
+pub const SOUL_ID: &str = "timmy/soul";
+
+/// Which soul a node had from when on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoulVersion {
+    /// SHA-256 of its text, hex.
+    pub sha256: String,
+    /// Unix seconds.
+    pub since: u64,
+}
+
 /// What a node publishes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -36,6 +50,9 @@ pub struct Identity {
     /// NIP-OA: the owner says that this is their node.
     #[serde(skip)]
     pub attestation: Option<Attestation>,
+    /// The souls that it had, oldest first; the last is in force.
+    #[serde(default)]
+    pub souls: Vec<SoulVersion>,
 }
 
 /// One entry of NIP-39: `platform:name` and its proof.
@@ -72,12 +89,14 @@ impl Identity {
         self.domain.as_ref().map(|domain| format!("{}@{domain}", self.name))
     }
 
-    /// Every document as unsigned events dated `at` (Unix seconds): 0, 10002, 10050, and 10011 when there are identities.
+    /// Every document as unsigned events dated `at` (Unix seconds): 0, 10002, 10050, 10011 when there are identities, 30078 when there is a
+    /// soul.
     pub fn documents(&self, at: u64) -> Vec<UnsignedEvent> {
         let mut events = vec![self.profile(at), self.relay_list(at), self.dm_relays(at)];
         if !self.external.is_empty() {
             events.push(self.external_identities(at));
         }
+        events.extend((!self.souls.is_empty()).then(|| self.soul_history(at)));
         events
     }
 
@@ -86,6 +105,9 @@ impl Identity {
             serde_json::json!({ "name": self.name, "display_name": self.name, "about": self.about, "bot": true });
         if let Some(nip05) = self.nip05() {
             profile["nip05"] = nip05.into();
+        }
+        if let Some(soul) = self.souls.last() {
+            profile["soul"] = serde_json::json!({ "sha256": soul.sha256, "since": soul.since });
         }
         // One that has ended, or is of another key, is worse than none.
         let holds = |attestation: &&Attestation| attestation.verify(&self.node, 0, at).is_ok();
@@ -106,6 +128,12 @@ impl Identity {
     fn external_identities(&self, at: u64) -> UnsignedEvent {
         let tags = self.external.iter().map(|e| tag(["i", &e.claim, &e.proof])).collect();
         self.unsigned(EXTERNAL_IDENTITIES_KIND, tags, String::new(), at)
+    }
+
+    /// Which values the node had, and since when: signed as a whole, so that nobody can say that it always had these.
+    fn soul_history(&self, at: u64) -> UnsignedEvent {
+        let content = serde_json::json!({ "souls": self.souls });
+        self.unsigned(SOUL_KIND, vec![tag(["d", SOUL_ID])], content.to_string(), at)
     }
 
     fn unsigned(&self, kind: u16, tags: Vec<Tag>, content: String, at: u64) -> UnsignedEvent {
@@ -179,6 +207,7 @@ mod tests {
             relays: vec![RelayUrl::parse("wss://relay.example").unwrap()],
             external: vec!["GitHub:tim:abc".parse().unwrap()],
             attestation: None,
+            souls: vec![],
         }
     }
 
@@ -191,6 +220,18 @@ mod tests {
         assert_eq!((&profile["nip05"], &profile["bot"]), (&"timmy@example.org".into(), &true.into()));
         assert_eq!(documents[2].tags.iter().next().unwrap().as_slice(), ["relay", "wss://relay.example"]);
         assert_eq!(documents[3].tags.iter().next().unwrap().as_slice(), ["i", "github:tim", "abc"]);
+    }
+
+    #[test]
+    fn the_soul_is_named_in_the_profile_and_its_history_is_signed_as_a_whole() {
+        let soul = |since| SoulVersion { sha256: format!("{since:064}"), since };
+        let documents = Identity { souls: vec![soul(1), soul(5)], ..identity() }.documents(7);
+        let profile: serde_json::Value = serde_json::from_str(&documents[0].content).unwrap();
+        assert_eq!(profile["soul"], serde_json::json!({ "sha256": format!("{:064}", 5), "since": 5 }));
+        let history = documents.last().unwrap();
+        assert_eq!((history.kind.as_u16(), history.tags.identifier()), (SOUL_KIND, Some(SOUL_ID)));
+        let content: serde_json::Value = serde_json::from_str(&history.content).unwrap();
+        assert_eq!(content["souls"].as_array().unwrap().len(), 2);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Offer {
     pub about: String,
     /// Job kinds, 5000–5999.
     pub kinds: BTreeSet<u16>,
+    /// SHA-256 of the soul in force, hex.
+    pub soul: Option<String>,
 }
 
 impl Offer {
@@ -39,7 +41,7 @@ impl Offer {
     pub fn event(&self, at: u64) -> UnsignedEvent {
         let mut tags = vec![tag(["d", OFFER_ID])];
         tags.extend(self.kinds.iter().map(|k| tag(["k", &k.to_string()])));
-        let content = json!({
+        let mut content = json!({
             "name": self.name,
             "about": self.about,
             "encryptionSupported": true,
@@ -48,6 +50,9 @@ impl Offer {
             "amount": "free",
             "nip90Params": self.params(),
         });
+        if let Some(soul) = &self.soul {
+            content["soul"] = soul.as_str().into();
+        }
         UnsignedEvent::new(self.node, Timestamp::from_secs(at), Kind::from_u16(OFFER_KIND), tags, content.to_string())
     }
 
@@ -80,7 +85,7 @@ mod tests {
     #[test]
     fn offer_and_beat_belong_together() {
         let node = PublicKey::from_hex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
-        let offer = Offer { node, name: "timmy".into(), about: "x".into(), kinds: [5000, 5302].into() };
+        let offer = Offer { node, name: "timmy".into(), about: "x".into(), kinds: [5000, 5302].into(), soul: None };
         let event = offer.event(5);
         let tags: Vec<_> = event.tags.iter().map(|t| t.as_slice().join(" ")).collect();
         assert_eq!(tags, ["d timmy", "k 5000", "k 5302"]);

@@ -78,6 +78,7 @@ fn profile() -> Event {
         relays: vec![RelayUrl::parse("wss://timmy.example.org").unwrap()],
         external: vec![],
         attestation: None,
+        souls: vec![],
     };
     sign(identity.documents(AT).remove(0), &keys(1))
 }
@@ -104,7 +105,8 @@ fn produced() -> Input {
 
 fn offer() -> Event {
     let kinds = [5000, 5001, 5302, 5303].into();
-    let offer = Offer { node: keys(1).public_key(), name: "timmy".into(), about: "An agent.".into(), kinds };
+    let offer =
+        Offer { node: keys(1).public_key(), name: "timmy".into(), about: "An agent.".into(), kinds, soul: None };
     sign(offer.event(AT), &keys(1))
 }
 

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+
+/// What opens the door in Anthropic's words.
+pub const ANTHROPIC_KEY: &str = "sk-ant-of-a-test";
 
 /// What the double was asked, and how it is to answer.
 struct Script {
@@ -54,6 +57,7 @@ impl ModelDouble {
         let routes = Router::new()
             .route("/v1/models", get(async || Json(json!({ "data": [] }))))
             .route("/v1/chat/completions", post(complete))
+            .route("/v1/messages", post(messages))
             .with_state(Arc::clone(&self.script));
         let (address, runtime) = serve(self.address, routes).await;
         self.address = address;
@@ -80,6 +84,16 @@ impl ModelDouble {
     /// Calls that were answered to the end.
     pub fn finished(&self) -> usize {
         self.script.finished.load(Ordering::SeqCst)
+    }
+
+    /// The newest request.
+    pub fn last_request(&self) -> Value {
+        self.script.bodies.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+
+    /// The messages of the newest prompt.
+    pub fn last_prompt(&self) -> Vec<Value> {
+        self.last_request()["messages"].as_array().cloned().unwrap_or_default()
     }
 
     /// The text of every prompt so far.
@@ -133,6 +147,28 @@ async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) ->
         Some((Ok::<_, Infallible>(line), (reader, next + 1)))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(lines)).into_response()
+}
+
+/// The same in Anthropic's words; the key is in a header of its own.
+async fn messages(State(script): State<Arc<Script>>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    script.calls.fetch_add(1, Ordering::SeqCst);
+    if headers.get("x-api-key").is_none_or(|key| key != ANTHROPIC_KEY) || headers.get("anthropic-version").is_none() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    script.bodies.lock().unwrap().push(body);
+    let event = |value: Value| format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap_or_default());
+    let piece = |text: &String| {
+        event(json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } }))
+    };
+    let begin = event(json!({ "type": "message_start", "message": { "usage": { "input_tokens": 10 } } }));
+    let end = [
+        event(
+            json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 5 } }),
+        ),
+        event(json!({ "type": "message_stop" })),
+    ];
+    let all: String = std::iter::once(begin).chain(script.pieces.iter().map(piece)).chain(end).collect();
+    ([(header::CONTENT_TYPE, "text/event-stream")], all).into_response()
 }
 
 /// A web server in a runtime of its own: dropping the runtime cuts its connections.

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod double;
 pub mod embedder;
+pub mod matrix;
 #[path = "../../federation/tests/common/netns.rs"]
 pub mod netns;
 pub mod node;

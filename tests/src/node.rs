@@ -121,6 +121,8 @@ impl NodeBuilder {
             .arg(&dir)
             .arg("run")
             .args((!self.for_people).then_some("--json"))
+            // What a developer runs on this machine is no part of a test.
+            .arg("--no-find-models")
             .args(["--listen", self.listen.as_deref().unwrap_or("127.0.0.1:0")])
             .args(self.args)
             .stdout(Stdio::piped())

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Api, Breaker, BreakerState, Budget, ChainError, ChatRequest, Clock, Completion, Delta, Model, ModelConfig,
-    ModelError, OpenAiModel, Reply, STRANGER_ANSWER_TOKENS_MAX, STRANGER_PROMPT_BYTES_MAX, Usage,
+use super::{client, 
+    Breaker, BreakerState, Budget, ChainError, ChatRequest, Clock, Completion, Delta, Model, ModelConfig,
+    ModelError, Reply, STRANGER_ANSWER_TOKENS_MAX, STRANGER_PROMPT_BYTES_MAX, Usage,
 };
 
 /// Pieces on their way from a model to the caller: enough for a burst, few enough that a slow caller slows the model.
@@ -73,10 +73,7 @@ impl Chain {
     /// Makes a chain of models that are called over HTTP, in the order given.
     pub fn new(models: Vec<ModelConfig>, budget: Arc<dyn Budget>, clock: Arc<dyn Clock>) -> Result<Self, ModelError> {
         let link = |config: ModelConfig| -> Result<Link, ModelError> {
-            let model: Arc<dyn Model> = match config.api {
-                Api::OpenAi => Arc::new(OpenAiModel::new(config.clone())?),
-            };
-            Ok(Link { config, model })
+            Ok(Link { model: client(config.clone())?, config })
         };
         let links = models.into_iter().map(link).collect::<Result<_, _>>()?;
         Ok(Self::from_links(links, budget, clock))
@@ -113,6 +110,11 @@ impl Chain {
     fn stranger_tokens_left(&self, slot: &Slot) -> u64 {
         let used = self.budget.used(&slot.link.config.name, self.clock.unix_day());
         slot.link.config.stranger_tokens_per_day.saturating_sub(used)
+    }
+
+    /// True when the owner lets this model see what is remembered; false for one that is no longer there.
+    pub fn sees_memory(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.link.config.name == name && slot.link.config.sees_memory)
     }
 
     /// The health of each model, in order.

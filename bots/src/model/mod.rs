@@ -7,18 +7,24 @@
 //!                        └────────── next model, Delta::Restart ◄── failure
 //! ```
 
+mod answer;
+mod anthropic;
 mod breaker;
 mod budget;
 mod chain;
 mod clock;
+mod find;
+mod http;
 mod openai;
 mod sse;
 mod types;
 
+pub use anthropic::AnthropicModel;
 pub use breaker::{Breaker, BreakerState};
 pub use budget::{Budget, MemoryBudget};
 pub use chain::{Chain, Link, ModelHealth};
 pub use clock::{Clock, SystemClock};
+pub use find::{Found, USUAL, find};
 pub use openai::OpenAiModel;
 pub use types::{
     Api, ChainError, ChatRequest, Completion, Delta, Message, ModelConfig, ModelError, Reply, Role, Secret, Serves,
@@ -44,4 +50,15 @@ pub trait Model: Send + Sync {
 
     /// Asks cheaply whether the server is there and would answer.
     async fn probe(&self) -> Result<(), ModelError>;
+}
+
+/// The client of a model, by the protocol that its server speaks.
+///
+/// # Errors
+/// When the TLS part cannot start.
+pub fn client(config: ModelConfig) -> Result<std::sync::Arc<dyn Model>, ModelError> {
+    Ok(match config.api {
+        Api::OpenAi => std::sync::Arc::new(OpenAiModel::new(config)?),
+        Api::Anthropic => std::sync::Arc::new(AnthropicModel::new(config)?),
+    })
 }

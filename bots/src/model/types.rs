@@ -38,6 +38,8 @@ impl fmt::Debug for Secret {
 pub enum Api {
     /// `POST {base_url}/chat/completions`, as OpenAI, Ollama, llama.cpp, vLLM and most others speak it.
     OpenAi,
+    /// `POST {base_url}/messages`, as Anthropic speaks it.
+    Anthropic,
 }
 
 /// For whom a model may work (CONTRACT, `[[models]] serves`).

@@ -54,7 +54,7 @@ pub trait Memories: Send + Sync {
 }
 
 /// What was said with the help of memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Said {
     /// The words.
     pub text: String,

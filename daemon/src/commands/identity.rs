@@ -110,6 +110,11 @@ fn screen(s: &Status) -> String {
         m.indexed,
         m.bytes_on_disk as f64 / 1e6
     );
+    if let Some(m) = &s.matrix {
+        let link = if m.connected { "connected" } else { "not connected" };
+        let _ =
+            writeln!(text, "  matrix   {}: {link}, {} rooms", m.user.as_deref().unwrap_or("not logged in"), m.rooms);
+    }
     for r in s.relays.iter().filter(|r| r.configured) {
         let rtt = r.rtt_ms.map(|ms| format!(", {ms} ms")).unwrap_or_default();
         let _ = writeln!(text, "  outside  {}: {}{rtt}, {} events", r.url, r.state, r.events);

@@ -28,7 +28,7 @@ pub(crate) async fn init(context: &Context) -> Result<()> {
     owner(&mut ask, &mut table, &current)?;
     relays(&mut ask, &mut table, &current)?;
     model(&mut ask, &mut table, &current).await?;
-    ask.say("Matrix comes with a later release.\n")?;
+    ask.say("Matrix: make the agent an account on your homeserver, then `timmy matrix login`.\n")?;
     let text = toml::to_string_pretty(&table)?;
     let config = Config::parse(&text).map_err(|e| anyhow::anyhow!("the answers do not fit together: {e}"))?;
     if let Some(folder) = context.config_file.parent() {

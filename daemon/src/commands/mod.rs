@@ -5,6 +5,7 @@ pub(crate) mod files;
 pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod jobs;
+pub(crate) mod matrix;
 pub(crate) mod memory;
 pub(crate) mod peers;
 pub(crate) mod run;

@@ -1,7 +1,6 @@
 //! `timmy run`
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,12 +9,11 @@ use crate::cli::Context;
 use crate::node::{self, Node, RunOptions};
 
 /// Starts the node and waits for SIGTERM or SIGINT.
-pub(crate) async fn run(context: &Context, listen: Option<SocketAddr>, take_over: bool) -> Result<()> {
+pub(crate) async fn run(context: &Context, options: RunOptions) -> Result<()> {
     let config = context.config()?;
     let passphrase = super::passphrase(&context.home, &config)?;
     // Handlers stand before anything starts: a signal in the first moment is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let options = RunOptions { listen, take_over };
     let node = node::start(&context.home, &config, &options, passphrase.as_ref()).await?;
     context.print(&serde_json::to_value(&node.ready)?, || welcome(&node, context))?;
     tokio::select! {

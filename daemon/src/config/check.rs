@@ -4,7 +4,7 @@ use nips::Attestation;
 use nips::identity::{ExternalIdentity, is_local_part};
 use nips::job::REQUEST_KINDS;
 
-use super::{Api, Config, Embedder, EmbedderKind};
+use super::{Config, Embedder, EmbedderKind};
 
 /// Says in words what is wrong.
 pub(super) fn check(config: &Config) -> Result<(), String> {
@@ -12,6 +12,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     node(config)?;
     federation(config)?;
     attestation(config)?;
+    matrix(config)?;
     dvm(config)?;
     embedder(config)?;
     if let Some(country) = &config.owner.country
@@ -31,14 +32,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 }
 
 fn not_built(config: &Config) -> Result<(), String> {
-    let later = [
-        ("node.soul", config.node.soul.is_some()),
-        ("owner.mxid", config.owner.mxid.is_some()),
-        ("[matrix]", config.matrix != Default::default()),
-        ("[tools]", !config.tools.is_empty()),
-        ("[voice]", !config.voice.is_empty()),
-        ("models.api = \"anthropic\"", config.models.iter().any(|m| m.api == Api::Anthropic)),
-    ];
+    let later = [("[tools]", !config.tools.is_empty()), ("[voice]", !config.voice.is_empty())];
     match later.iter().find(|(_, used)| *used) {
         Some((key, _)) => Err(format!("{key} is not built yet in this release; take it out for now")),
         None => Ok(()),
@@ -54,6 +48,27 @@ fn federation(config: &Config) -> Result<(), String> {
         return Err("federation.auction_ms must be 50 to 10000 milliseconds".to_owned());
     }
     Ok(())
+}
+
+fn matrix(config: &Config) -> Result<(), String> {
+    let owner = config.owner.mxid.iter().map(|mxid| ("owner.mxid", mxid));
+    let user = config.matrix.user.iter().map(|mxid| ("matrix.user", mxid));
+    let allowed = config.matrix.allow.iter().map(|mxid| ("matrix.allow", mxid));
+    for (key, mxid) in owner.chain(user).chain(allowed) {
+        let is_one = mxid
+            .strip_prefix('@')
+            .and_then(|rest| rest.split_once(':'))
+            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
+        if !is_one {
+            return Err(format!("{key}: `{mxid}` is no Matrix user id such as \"@alice:example.org\""));
+        }
+    }
+    match &config.matrix.homeserver {
+        Some(url) if !matches!(url.scheme(), "http" | "https") => {
+            Err("matrix.homeserver must be https:// (or http:// on this machine)".to_owned())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn attestation(config: &Config) -> Result<(), String> {

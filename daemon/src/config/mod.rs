@@ -60,7 +60,7 @@ section! {
         bunker_file: Option<PathBuf> = None,
         /// NIP-39.
         identities: Vec<String> = vec![],
-        /// Not built yet.
+        /// File with the values and the voice of the agent; without it a good default.
         soul: Option<PathBuf> = None,
     }
 }
@@ -70,7 +70,7 @@ section! {
     Owner {
         /// Obeyed over Nostr.
         npub: Option<PublicKey> = None,
-        /// Not built yet.
+        /// Obeyed over Matrix: `@alice:example.org`.
         mxid: Option<String> = None,
         /// ISO 3166 country.
         country: Option<String> = None,
@@ -154,15 +154,15 @@ section! {
 }
 
 section! {
-    /// `[matrix]`, not built yet.
+    /// `[matrix]`: the account of the agent. `timmy matrix login` logs it in; with `password_file` the first start does.
     Matrix {
-        /// Homeserver.
+        /// The homeserver, `https://matrix.example.org`.
         homeserver: Option<Url> = None,
-        /// User id.
+        /// The agent's own account, `@timmy:example.org`.
         user: Option<String> = None,
-        /// First login.
+        /// File with its password, for the first login.
         password_file: Option<PathBuf> = None,
-        /// Who may talk.
+        /// Who may talk beside the owner (`owner.mxid`).
         allow: Vec<String> = vec![],
     }
 }
@@ -235,7 +235,7 @@ pub enum Write {
 pub enum Api {
     /// Any OpenAI-compatible server.
     Openai,
-    /// Not built yet.
+    /// Anthropic's Messages API.
     Anthropic,
 }
 
@@ -291,6 +291,21 @@ const fn stranger_tokens() -> u64 {
 }
 
 impl Model {
+    /// One that was found on this machine. It works for the people whom the owner named; strangers get it when the owner says so.
+    pub fn found(name: String, base_url: Url, model: String) -> Self {
+        Self {
+            name,
+            api: Api::Openai,
+            base_url,
+            model,
+            api_key_file: None,
+            timeout_s: minute(),
+            serves: Some(Serves::People),
+            sees_memory: None,
+            stranger_tokens_per_day: stranger_tokens(),
+        }
+    }
+
     /// The server runs on this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.base_url)

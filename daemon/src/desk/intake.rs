@@ -1,5 +1,6 @@
 //! What comes in at the doors, and whether it becomes a job.
 
+use bots::matrix::{Incoming, What};
 use nips::card::CARD_KIND;
 use nips::dm::WRAP_KIND;
 use nips::job::request::{self, ParseError};
@@ -33,6 +34,9 @@ const MAX_GREETED: usize = 10_000;
 pub(super) fn looked_up_id(message: &Message) -> Option<[u8; 32]> {
     if let Message::Opened { content: Opened::Message(message, _), .. } = message {
         return Some(message.id.to_bytes());
+    }
+    if let Message::Written(incoming, _) = message {
+        return Some(*crate::matrix::job_of(&incoming.event).as_bytes());
     }
     if let Message::Arrived(a) = message
         && a.event.kind.as_u16() == WRAP_KIND
@@ -285,6 +289,23 @@ impl Desk {
             order,
             Input::Requested { verdict: Verdict::Accept, needs_inputs: false, expires_at_ms: None },
         );
+    }
+
+    /// A message in a Matrix room. The door has looked at who wrote it, and how; here it becomes an order, once.
+    pub(super) fn written(&mut self, round: &mut Round, incoming: Incoming) {
+        let Incoming { room, event, sender, thread, what, .. } = incoming;
+        let id = crate::matrix::job_of(&event);
+        let audience = self.people.audience_of(&sender);
+        if !audience.is_known() || !round.is_new(*id.as_bytes()) || !self.is_open_for_talk() {
+            return self.tools.metrics.dropped("duplicate");
+        }
+        let work = match what {
+            What::Text(text) => Work::Talk { text },
+            What::Refused(why) => Work::Say { text: why.words().to_owned() },
+        };
+        let order = Order { id, work, audience, origin: Origin::Matrix { room, event, sender, thread }, on: None };
+        let requested = Input::Requested { verdict: Verdict::Accept, needs_inputs: false, expires_at_ms: None };
+        self.begin(round, order, requested);
     }
 
     fn is_open_for_talk(&self) -> bool {

@@ -20,6 +20,7 @@ pub mod order;
 mod rates;
 mod round;
 pub mod speaker;
+mod talk;
 mod turn;
 mod work;
 
@@ -28,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bots::{Conscience, NodeFacts, Workshop};
+use bots::{Conscience, NodeFacts, Soul, Workshop};
 use memory::Memory;
 use nips::job::{Input, JobId, State};
 use nips::{Audience, DirectMessage, JobRequest};
@@ -78,6 +79,10 @@ pub enum Message {
         /// The job's id, or why it is not taken.
         reply: oneshot::Sender<Result<JobId, String>>,
     },
+    /// Somebody wrote in a Matrix room; hears when it is written down.
+    Written(Box<bots::matrix::Incoming>, oneshot::Sender<()>),
+    /// A word that is not a Nostr event has reached its target, or never will.
+    Delivered([u8; 32], String),
     /// Something happened to a job.
     Happened(Happened),
     /// A worker wrote more of an answer.
@@ -86,6 +91,15 @@ pub enum Message {
     Settled(Settled),
     /// The owner cancels a job.
     Cancel(JobId, oneshot::Sender<bool>),
+    /// A person wants no more of what they asked in their talk.
+    Stop {
+        /// Who.
+        person: Option<String>,
+        /// The order that asks for it.
+        but: JobId,
+        /// How many were stopped.
+        reply: oneshot::Sender<usize>,
+    },
     /// What can be done now.
     Offered(BTreeSet<u16>),
 }
@@ -187,6 +201,8 @@ pub struct Tools {
     pub tell_owner: bool,
     /// What the agent says of itself.
     pub facts: NodeFacts,
+    /// Values and voice.
+    pub soul: Soul,
     /// Counts.
     pub metrics: Metrics,
     /// Everything that runs.
@@ -199,6 +215,8 @@ pub struct Tools {
     pub installs: crate::installs::Installs,
     /// The sister nodes; none when the federation is switched off.
     pub sisters: Option<crate::sisters::Sisters>,
+    /// The Matrix account; none where there is none.
+    pub matrix: Option<crate::matrix::Matrix>,
     /// How busy this node is.
     pub pace: crate::sisters::Pace,
     /// Jobs are taken at all (`[dvm] enabled`).
@@ -251,6 +269,10 @@ pub struct People {
     pub allowed: BTreeSet<PublicKey>,
     /// Makes its sender the owner, once.
     pub claim: Option<String>,
+    /// The owner's MXID.
+    pub owner_mxid: Option<String>,
+    /// MXIDs of others who may talk.
+    pub allowed_mxids: BTreeSet<String>,
 }
 
 impl People {
@@ -265,10 +287,27 @@ impl People {
         }
     }
 
+    /// Who an MXID is.
+    pub fn audience_of(&self, mxid: &str) -> Audience {
+        if self.owner_mxid.as_deref() == Some(mxid) {
+            Audience::Owner
+        } else if self.allowed_mxids.contains(mxid) {
+            Audience::Person(person_of(mxid))
+        } else {
+            Audience::Stranger
+        }
+    }
+
     /// Everybody who is known.
     pub fn known(&self) -> BTreeSet<PublicKey> {
         self.allowed.iter().copied().chain(self.owner).collect()
     }
+}
+
+/// Under which key a person stands in the memory who has an MXID and no npub: the same on every node. Nobody holds its secret.
+fn person_of(mxid: &str) -> PublicKey {
+    use sha2::{Digest, Sha256};
+    PublicKey::from_byte_array(Sha256::new().chain_update("timmy/mxid/1").chain_update(mxid).finalize().into())
 }
 
 /// A handle for those who bring messages.

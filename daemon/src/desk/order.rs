@@ -48,6 +48,11 @@ pub enum Work {
     Greet,
     /// The new owner is welcomed.
     Welcome,
+    /// A word of the program: why something is not obeyed.
+    Say {
+        /// It.
+        text: String,
+    },
 }
 
 /// Where an order came from.
@@ -72,6 +77,17 @@ pub enum Origin {
         /// The outside relay it came by.
         came_by: Option<RelayUrl>,
     },
+    /// A message in a Matrix room.
+    Matrix {
+        /// The room.
+        room: String,
+        /// The event.
+        event: String,
+        /// Who wrote it.
+        sender: String,
+        /// The thread it stands in.
+        thread: Option<String>,
+    },
     /// The command line or the HTTP API.
     Local,
 }
@@ -81,7 +97,7 @@ impl Order {
     pub const fn kind(&self) -> u16 {
         match self.work {
             Work::Job { kind, .. } => kind,
-            Work::Talk { .. } | Work::Greet | Work::Welcome => TALK_KIND,
+            Work::Talk { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => TALK_KIND,
         }
     }
 
@@ -90,7 +106,7 @@ impl Order {
         match &self.origin {
             Origin::Nostr { request, .. } => Some(request.pubkey),
             Origin::Message { author, .. } => Some(*author),
-            Origin::Local => None,
+            Origin::Matrix { .. } | Origin::Local => None,
         }
     }
 
@@ -98,7 +114,7 @@ impl Order {
     pub fn needs_inputs(&self) -> bool {
         match &self.work {
             Work::Job { inputs, .. } => inputs.iter().any(|i| matches!(i, Source::Event { .. } | Source::Job { .. })),
-            Work::Talk { .. } | Work::Greet | Work::Welcome => false,
+            Work::Talk { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => false,
         }
     }
 
@@ -106,7 +122,7 @@ impl Order {
     pub fn is_broadcast(&self) -> bool {
         match &self.origin {
             Origin::Nostr { request, .. } => request::providers(request).is_empty(),
-            Origin::Message { .. } | Origin::Local => false,
+            Origin::Message { .. } | Origin::Matrix { .. } | Origin::Local => false,
         }
     }
 
@@ -119,7 +135,7 @@ impl Order {
     pub fn expires_at_ms(&self) -> Option<u64> {
         match &self.origin {
             Origin::Nostr { request, .. } => request.tags.expiration().map(|t| t.as_secs().saturating_mul(1000)),
-            Origin::Message { .. } | Origin::Local => None,
+            Origin::Message { .. } | Origin::Matrix { .. } | Origin::Local => None,
         }
     }
 
@@ -131,7 +147,7 @@ impl Order {
                 texts.chain(params.iter().map(|(_, v)| v.as_str())).collect::<Vec<_>>().join("\n")
             }
             Work::Talk { text } => text.clone(),
-            Work::Greet | Work::Welcome => String::new(),
+            Work::Greet | Work::Welcome | Work::Say { .. } => String::new(),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Round {
     errands_over: Vec<JobId>,
     holds: Vec<Incoming>,
     replies: Vec<(oneshot::Sender<Result<JobId, String>>, JobId)>,
+    /// Who hears that a message is written down.
+    acknowledged: Vec<oneshot::Sender<()>>,
 }
 
 impl Round {
@@ -45,6 +47,7 @@ impl Round {
             errands_over: vec![],
             holds: vec![],
             replies: vec![],
+            acknowledged: vec![],
         }
     }
 
@@ -130,11 +133,28 @@ impl Desk {
                     }
                 }
             }
-            Message::Settled(settled) => self.settled(round, &settled),
+            Message::Written(incoming, written) => {
+                self.written(round, *incoming);
+                round.acknowledged.push(written);
+            }
+            Message::Settled(settled) => self.settled(round, settled.event_id.to_bytes(), &settled.target.to_string()),
+            Message::Delivered(word, target) => self.settled(round, word, &target),
             Message::Cancel(id, reply) => {
                 let before = self.live.get(&id).map(|l| l.machine.state());
                 self.apply(round, id, Input::Cancelled);
                 let _ = reply.send(before.is_some() && before != self.live.get(&id).map(|l| l.machine.state()));
+            }
+            Message::Stop { person, but, reply } => {
+                let is_theirs =
+                    |live: &&Live| person.is_some() && live.order.person() == person && live.order.id != but;
+                let theirs: Vec<JobId> = self.live.values().filter(is_theirs).map(|live| live.order.id).collect();
+                let mut count = 0;
+                for id in theirs {
+                    let before = self.live.get(&id).map(|live| live.machine.state());
+                    self.apply(round, id, Input::Cancelled);
+                    count += usize::from(before != self.live.get(&id).map(|live| live.machine.state()));
+                }
+                let _ = reply.send(count);
             }
             Message::Offered(kinds) => self.offered = kinds,
         }
@@ -187,11 +207,10 @@ impl Desk {
         }
     }
 
-    fn settled(&mut self, round: &mut Round, settled: &relay::Settled) {
-        let event = settled.event_id.to_bytes();
+    fn settled(&mut self, round: &mut Round, event: [u8; 32], target: &str) {
         let Some(id) = self.spoken.get(&event).copied() else { return };
         let Some(live) = self.live.get_mut(&id) else { return };
-        live.targets.remove(&(event, settled.target.to_string()));
+        live.targets.remove(&(event, target.to_owned()));
         if !live.targets.iter().any(|(e, _)| *e == event) {
             self.spoken.remove(&event);
         }
@@ -217,13 +236,13 @@ impl Desk {
         round.stamp.jobs.push(NewJob {
             id,
             kind: order.kind(),
-            customer: order.customer().map(|k| k.to_hex()),
+            customer: order.person().or_else(|| order.customer().map(|k| k.to_hex())),
             order: serde_json::to_string(&order).unwrap_or_default(),
             at_ms: round.now_ms,
         });
         let late = match &order.origin {
             Origin::Nostr { request, .. } => self.is_late(request.created_at.as_secs(), round.now_ms / 1000),
-            Origin::Message { .. } | Origin::Local => false,
+            Origin::Message { .. } | Origin::Matrix { .. } | Origin::Local => false,
         };
         self.admit(Live { late, ..Live::new(order) });
         self.apply(round, id, requested);
@@ -252,6 +271,9 @@ impl Desk {
         drop(round.holds);
         for (reply, id) in round.replies {
             let _ = reply.send(Ok(id));
+        }
+        for written in round.acknowledged {
+            let _ = written.send(());
         }
         if let (Some(sisters), false) = (&self.tools.sisters, round.errands_over.is_empty()) {
             let sisters = sisters.clone();
@@ -289,6 +311,9 @@ impl Desk {
             Effect::Publish => {
                 crate::crash_point!("desk.before-publish");
                 self.tools.outbox.wake();
+                if let Some(matrix) = &self.tools.matrix {
+                    matrix.wake();
+                }
             }
             Effect::Finish => self.forget(id),
             Effect::Enqueue { .. } | Effect::Abort { .. } | Effect::WakeAt { .. } => {}

@@ -11,7 +11,7 @@ use nostr::{Event, Filter, JsonUtil, Keys, Kind, NostrSigner, PublicKey, RelayUr
 use relay::{Pool, Server, Target};
 
 use super::lookup;
-use super::order::{Order, Origin};
+use super::order::{Order, Origin, Work};
 use crate::journal::Word;
 
 /// How long a result is sent again to relays that the owner configured, seconds.
@@ -75,6 +75,10 @@ impl Speaker {
             Origin::Message { author, came_by } => {
                 self.message(Some(order.id), author, came_by.as_ref(), output, at_ms).await
             }
+            Origin::Matrix { .. } => {
+                let is_notice = matches!(order.work, Work::Say { .. });
+                Ok(crate::matrix::words(order, output, is_notice, at_ms))
+            }
             Origin::Local => Ok(vec![]),
         }
     }
@@ -101,6 +105,10 @@ impl Speaker {
             Origin::Message { author, came_by } => {
                 let text = format!("I could not answer that: {reason}.");
                 self.message(Some(order.id), author, came_by.as_ref(), &text, at_ms).await
+            }
+            Origin::Matrix { .. } => {
+                let text = format!("I could not answer that: {reason}.");
+                Ok(crate::matrix::words(order, &text, true, at_ms))
             }
             Origin::Local => Ok(vec![]),
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bots::{DEFAULT_SYSTEM, Talk, Task, TaskInput, WorkError, converse};
+use bots::talk::Command;
+use bots::{Talk, Task, TaskInput, WorkError, converse};
 use nips::Audience;
 use nips::job::reply::{Feedback, Status};
 use nips::job::{Effect, Input, JobId, RESULT_KINDS, Slot, Source};
@@ -41,7 +42,7 @@ const GREETING: &str = "Hello. I am an agent that talks only with its owner and 
 /// One piece of work that runs beside the desk.
 pub(super) struct Bench {
     pub(super) tools: Arc<Tools>,
-    handle: DeskHandle,
+    pub(super) handle: DeskHandle,
     pub(super) order: Arc<Order>,
     pub(super) cancel: CancellationToken,
     hand: Hand,
@@ -267,10 +268,18 @@ impl Bench {
             Work::Talk { text } => {
                 let key = self.order.id.to_string();
                 let memories = Some(self.tools.memories.as_ref());
-                let talk = Talk { text, audience: self.order.audience, system: DEFAULT_SYSTEM, memories, key: &key };
-                self.talk(talk, progress).await
+                let audience = self.order.audience;
+                let talk = Talk { text, audience, system: self.tools.soul.text(), memories, history: &[], key: &key };
+                match Command::parse(text).filter(|_| audience.is_known()) {
+                    Some(command) => self.command(command, &talk).await,
+                    None => {
+                        let history = self.history().await;
+                        self.talk(Talk { history: &history, ..talk }, progress).await
+                    }
+                }
             }
             Work::Greet => Ok(bots::Output::plain(GREETING.to_owned())),
+            Work::Say { text } => Ok(bots::Output::plain(text.clone())),
             Work::Welcome => Ok(bots::Output::plain(format!(
                 "Welcome. You are my owner now; I obey this key. {}",
                 bots::Answerer.answer("", &self.facts(), Audience::Owner)
@@ -332,17 +341,19 @@ impl Bench {
 
     /// The owner hears of a crisis met in another known person's talk.
     async fn tell_owner(&self) {
-        let (Origin::Message { author, .. }, Audience::Person(_)) = (&self.order.origin, self.order.audience) else {
-            return;
+        let who = match &self.order.origin {
+            Origin::Message { author, .. } => author.to_hex(),
+            Origin::Matrix { sender, .. } => sender.clone(),
+            Origin::Nostr { .. } | Origin::Local => return,
         };
+        if !matches!(self.order.audience, Audience::Person(_)) {
+            return;
+        }
         let Some(owner) = self.tools.owner() else { return };
         if !self.tools.tell_owner {
             return;
         }
-        let text = format!(
-            "Somebody who talks with me seems to be in a crisis and was told where to find help: {}",
-            author.to_hex()
-        );
+        let text = format!("Somebody who talks with me seems to be in a crisis and was told where to find help: {who}");
         let Ok(words) = self.tools.speaker.message(None, &owner, None, &text, now_ms()).await else { return };
         if self.tools.journal.add_words(words, now_ms()).await.is_ok() {
             self.tools.outbox.wake();
@@ -414,6 +425,9 @@ impl Bench {
 
 /// Says a passing word: once, and to nobody later.
 async fn say(tools: &Tools, order: &Order, status: Status, content: String) {
+    if let (Some(matrix), Origin::Matrix { .. }) = (&tools.matrix, &order.origin) {
+        return matrix.pass(tools, order, status, &content).await;
+    }
     let now = now_ms();
     let word = Feedback { status, message: None, content, expires_at: Some(now / 1000 + PASSING_S) };
     if let Err(error) = tools.speaker.passing_word(order, &word, now).await {

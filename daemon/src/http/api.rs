@@ -32,6 +32,7 @@ const MAX_TEXT: usize = 256 * 1024;
 pub(crate) fn router(shared: Arc<Shared>) -> Router<Arc<Shared>> {
     Router::new()
         .route("/status", get(get_status))
+        .route("/matrix", get(matrix))
         .route("/ask", post(ask))
         .route("/jobs", get(list).post(submit))
         .route("/jobs/{id}", get(show))
@@ -58,6 +59,13 @@ pub(super) fn broken(error: impl std::fmt::Display) -> Failure {
 
 async fn get_status(State(shared): State<Arc<Shared>>) -> Result<Json<status::Status>, Failure> {
     status::gather(&shared).await.map(Json).map_err(broken)
+}
+
+async fn matrix(State(shared): State<Arc<Shared>>) -> Result<Json<crate::matrix::MatrixStatus>, Failure> {
+    let none = || {
+        Failure(StatusCode::NOT_FOUND, "this node has no Matrix account; `timmy matrix login` logs one in".to_owned())
+    };
+    shared.tools.matrix.as_ref().map(|matrix| Json(matrix.status())).ok_or_else(none)
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use relay::pool::{Link, Role};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use crate::matrix::{Matrix, MatrixStatus};
 
 /// Something that the owner should know, with its cure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +155,8 @@ pub struct Status {
     pub connections: u64,
     /// Events that it has taken since the start.
     pub events_stored: u64,
+    /// The Matrix account, where there is one.
+    pub matrix: Option<MatrixStatus>,
     /// Last, each with its cure.
     pub warnings: Vec<Warning>,
 }
@@ -182,6 +185,7 @@ pub(crate) async fn gather(shared: &Shared) -> Result<Status> {
         outbox: outbox.collect(),
         connections: stats.connections,
         events_stored: stats.stored,
+        matrix: tools.matrix.as_ref().map(Matrix::status),
         warnings: vec![],
     };
     status.warnings = warnings(shared, &status);
@@ -263,6 +267,7 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
         ));
     }
     all.extend(about_memory(shared, &status.memory));
+    all.extend(status.matrix.iter().flat_map(about_matrix));
     for relay in status.relays.iter().filter(|r| r.configured && r.state == "waiting") {
         let why = relay.last_error.clone().unwrap_or_default();
         all.push(warning(
@@ -286,6 +291,50 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
             "no_owner",
             "this node has no owner yet",
             "send it the claim code that it printed at its start, or set owner.npub",
+        ));
+    }
+    all
+}
+
+fn about_matrix(matrix: &MatrixStatus) -> Vec<Warning> {
+    let mut all = Vec::new();
+    if matrix.cross_signed == Some(false) {
+        all.push(warning(
+            "error",
+            "matrix_unsigned",
+            "the Matrix device is not signed by its account: people see a red shield, and many clients send it no keys",
+            "`timmy matrix login … --recovery-key-file FILE` with the account's recovery key",
+        ));
+    } else if let Some(why) = &matrix.trouble {
+        all.push(warning(
+            "error",
+            "matrix_down",
+            format!("Matrix: {why}"),
+            "it is tried again by itself; if the session is gone: stop the node, then `timmy matrix login`",
+        ));
+    }
+    if matrix.backup == Some(false) {
+        all.push(warning(
+            "warning",
+            "matrix_no_backup",
+            "the account's room keys are not backed up: with this machine its past conversations are lost",
+            "log in anew with the recovery key: `timmy matrix login … --recovery-key-file FILE`",
+        ));
+    }
+    if matrix.recovery_key_waits {
+        all.push(warning(
+            "warning",
+            "matrix_recovery_key",
+            "the Matrix account's recovery key lies here and nowhere else",
+            "write it down: `timmy matrix recovery-key`",
+        ));
+    }
+    if matrix.unreadable > 0 {
+        all.push(warning(
+            "warning",
+            "matrix_unreadable",
+            format!("{} messages wait for their keys", matrix.unreadable),
+            "the sender's client gives them; ask the person to verify their session, or to write again",
         ));
     }
     all

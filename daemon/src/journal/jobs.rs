@@ -383,7 +383,8 @@ impl Journal {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn meta(&self, key: &'static str) -> Result<Option<String>, JournalError> {
+    pub async fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
+        let key = key.to_owned();
         self.write("a look-up", move |db| {
             db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional()
         })
@@ -394,8 +395,9 @@ impl Journal {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn set_meta(&self, key: &'static str, value: String) -> Result<(), JournalError> {
-        self.write("keeping a value", move |db| set_meta(db, key, &value)).await
+    pub async fn set_meta(&self, key: &str, value: String) -> Result<(), JournalError> {
+        let key = key.to_owned();
+        self.write("keeping a value", move |db| set_meta(db, &key, &value)).await
     }
 
     /// Drops what nobody asks for any more: finished jobs, sent words and memories of events from before `before_ms`.

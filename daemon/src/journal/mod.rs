@@ -7,9 +7,11 @@ mod blank;
 mod budget;
 mod cursors;
 mod jobs;
+mod matrix;
 mod outbox;
 mod schema;
 mod shelves;
+mod talks;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -18,6 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 pub use jobs::{Arrival, JobRow, NewJob, Opened, Stamp, Step, Word};
+pub use matrix::{DueWord, WordState};
 pub use outbox::OutboxCount;
 pub use schema::VERSION;
 pub use shelves::ShelfWrite;

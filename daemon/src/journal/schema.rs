@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::JournalError;
 
 /// The schema this program writes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// Schema 1. Tables with long rows are kept in the order of writing, and only their small indices in the order of their random ids: a
 /// round of the desk then writes few pages. Keyed by id themselves, each job rewrote pages all over the file.
@@ -47,17 +47,21 @@ CREATE TABLE shelves(number INTEGER PRIMARY KEY AUTOINCREMENT, shelf TEXT NOT NU
   UNIQUE(shelf, key));
 ";
 
+/// Schema 3: a person's talk is found by its newest turns. 14 is the kind of talks.
+const TABLES_3: &str = "CREATE INDEX jobs_talk ON jobs(customer, created_ms) WHERE kind = 14;";
+
 /// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::Database { doing: "to make its tables", source };
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     let steps = match found {
         VERSION => return Ok(()),
-        0 => format!("{TABLES_1}{TABLES_2}"),
-        1 => {
+        0 => format!("{TABLES_1}{TABLES_2}{TABLES_3}"),
+        older @ 1..VERSION => {
             let copy = back_up(connection, path, found).map_err(failed)?;
             tracing::info!(backup = %copy.display(), "the journal is brought to a newer schema; the older one is kept");
-            TABLES_2.to_owned()
+            let tables_2 = if older == 1 { TABLES_2 } else { "" };
+            format!("{tables_2}{TABLES_3}")
         }
         newer => return Err(JournalError::Newer { found: newer, path: path.to_owned() }),
     };

@@ -84,7 +84,10 @@ impl Beginning {
             cancel.clone(),
         ));
         tools.tracker.spawn(follow_pool(self.streams.incoming, self.handle.clone(), watch, cancel));
-        tools.tracker.spawn(forward_settled(self.streams.settled, self.handle));
+        tools.tracker.spawn(forward_settled(self.streams.settled, self.handle.clone()));
+        if let Some(matrix) = &tools.matrix {
+            tools.tracker.spawn(Box::pin(matrix.clone().run(Arc::clone(&tools), self.handle)));
+        }
         tools.tracker.spawn(self.publisher.run());
         self.desk.run().await;
         Ok(())

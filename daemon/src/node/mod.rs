@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use bots::NodeFacts;
+use bots::{NodeFacts, Soul};
 use nips::identity::Identity;
 use nostr::NostrSigner;
 use relay::outbox::OutboxConfig;
@@ -30,6 +30,7 @@ use crate::http::{self, Face};
 use crate::installs::Installs;
 use crate::journal::{Journal, now_ms};
 use crate::keys::{NodeKeys, Passphrase};
+use crate::matrix::Matrix;
 use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
 use crate::publish::Publisher;
@@ -54,6 +55,8 @@ pub struct RunOptions {
     pub listen: Option<SocketAddr>,
     /// Speak for the passport although another install does.
     pub take_over: bool,
+    /// Look for model servers on this machine.
+    pub find_models: bool,
 }
 
 /// A node that serves.
@@ -94,6 +97,7 @@ struct Found {
     people: People,
     identity: Identity,
     ready: Ready,
+    soul: Soul,
 }
 
 /// Starts a node on `home`; it serves when this returns.
@@ -115,10 +119,17 @@ pub async fn start(
     let signer = parts::signer(config, &keys).await?;
     let node = signer.get_public_key().await.map_err(|e| anyhow!("the signer does not say who it is: {e}"))?;
     let people = parts::people(config, &journal).await?;
-    let identity = parts::identity(config, node, &listen);
+    let soul = parts::soul(config)?;
+    let mut identity = parts::identity(config, node, &listen);
+    identity.souls = parts::souls(&journal, &soul).await?;
     let ready = parts::ready(node, &keys, &listen)?;
-    let found = Found { keys, journal, people, identity, ready };
+    let found = Found { keys, journal, people, identity, ready, soul };
     let (inner, outer) = (Circle::default(), Circle::default());
+    let mut config = config.clone();
+    if options.find_models {
+        config.models.extend(parts::found_models(&config.models).await);
+    }
+    let config = &config;
     let (tools, streams) = Box::pin(furnish(home, config, &found, signer, &listen, (&inner, &outer))).await?;
     let rules = parts::rules(config, &found.journal).await?;
     let kinds = parts::offered(&tools, &rules);
@@ -193,6 +204,7 @@ async fn furnish(
         passport,
         installs,
         sisters,
+        matrix: Matrix::of(home, config, &found.keys)?,
         conscience,
         journal,
         memories: Arc::new(Recollections(memory.clone())),
@@ -204,6 +216,7 @@ async fn furnish(
         country: config.owner.country.clone(),
         tell_owner: config.safety.tell_owner,
         facts,
+        soul: found.soul.clone(),
         metrics,
         pace,
         tracker: inner.tracker.clone(),

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bots::conscience::Lines;
-use bots::model::{Api, Link, OpenAiModel, Secret, SystemClock};
-use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Workshop};
+use bots::model::{Api, Link, Secret, SystemClock};
+use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Soul, Workshop};
 use memory::{Memory, MemoryOptions};
 use nips::Attestation;
-use nips::identity::{Identity, published_relays};
+use nips::identity::{Identity, SoulVersion, published_relays};
 use nostr::{NostrSigner, PublicKey, RelayUrl, ToBech32};
 use relay::signer::RemoteSignerError;
 use relay::{AuthPolicy, Outbox, Pool, RemoteSigner, Server, ServerConfig, WritePolicy};
@@ -31,6 +31,10 @@ use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
 use crate::sisters;
 
+/// Under which name the journal keeps the history of the soul.
+const SOULS: &str = "souls";
+/// Its newest entries that are kept, so that the event fits every relay.
+const MAX_SOULS: usize = 200;
 /// How long a remote signer may take to answer.
 const SIGNER: Duration = Duration::from_secs(8);
 /// NIP-46 travels in ephemeral events, which no relay keeps: one that is lost is sent again.
@@ -90,7 +94,13 @@ pub(super) async fn people(config: &Config, journal: &Journal) -> Result<People>
     let claimed = journal.meta(OWNER_KEY).await?.and_then(|hex| PublicKey::from_hex(&hex).ok());
     let owner = config.owner.npub.or(claimed);
     let claim = owner.is_none().then(claim_code);
-    Ok(People { owner, allowed: config.nostr.allow.iter().copied().collect(), claim })
+    Ok(People {
+        owner,
+        allowed: config.nostr.allow.iter().copied().collect(),
+        claim,
+        owner_mxid: config.owner.mxid.clone(),
+        allowed_mxids: config.matrix.allow.iter().cloned().collect(),
+    })
 }
 
 /// Twelve letters and digits that are not mistaken for each other: 60 bits, used once, new at each start.
@@ -188,7 +198,29 @@ pub(super) fn identity(config: &Config, node: PublicKey, listen: &[SocketAddr]) 
         relays,
         external: config.external_identities(),
         attestation: attestation(config, node),
+        souls: vec![],
     }
+}
+
+/// The soul of the configuration, else the one that every agent begins with.
+pub(super) fn soul(config: &Config) -> Result<Soul> {
+    let Some(path) = &config.node.soul else { return Ok(Soul::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read node.soul {}", path.display()))?;
+    Soul::new(&text).with_context(|| format!("node.soul {} cannot be used", path.display()))
+}
+
+/// The souls that this node had; one that is new is written down with the time.
+pub(super) async fn souls(journal: &Journal, soul: &Soul) -> Result<Vec<SoulVersion>> {
+    let known = journal.meta(SOULS).await?.unwrap_or_default();
+    let mut souls: Vec<SoulVersion> = serde_json::from_str(&known).unwrap_or_default();
+    let sha256 = soul.sha256();
+    if souls.last().is_none_or(|last| last.sha256 != sha256) {
+        souls.push(SoulVersion { sha256, since: now_ms() / 1000 });
+        let from = souls.len().saturating_sub(MAX_SOULS);
+        souls.drain(..from);
+        journal.set_meta(SOULS, serde_json::to_string(&souls)?).await?;
+    }
+    Ok(souls)
 }
 
 /// The owner's attestation, if it is good for this node's profile now. A bad one is a word in the log: the node is no worse without it.
@@ -261,10 +293,24 @@ pub(super) fn workshop(
     Ok(Workshop::new(Arc::new(chain), fetcher, Arc::new(RelayLibrary(server.clone())), conscience, clock))
 }
 
+/// Model servers on this machine that nobody configured, behind those that somebody did.
+pub(super) async fn found_models(configured: &[config::Model]) -> Vec<config::Model> {
+    let known: Vec<url::Url> = configured.iter().map(|model| model.base_url.clone()).collect();
+    let found = bots::model::find(&bots::model::USUAL, &known).await;
+    let model = |found: bots::model::Found| {
+        tracing::info!(name = found.name, model = found.model, "a model server was found on this machine");
+        config::Model::found(found.name, found.base_url, found.model)
+    };
+    found.into_iter().map(model).collect()
+}
+
 pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
     let settings = ModelConfig {
         name: model.name.clone(),
-        api: Api::OpenAi,
+        api: match model.api {
+            config::Api::Openai => Api::OpenAi,
+            config::Api::Anthropic => Api::Anthropic,
+        },
         base_url: model.base_url.clone(),
         model: model.model.clone(),
         api_key: Config::api_key(model)?.as_deref().map(Secret::new),
@@ -277,9 +323,9 @@ pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
         sees_memory: model.sees_memory(),
         stranger_tokens_per_day: model.stranger_tokens_per_day,
     };
-    let client = OpenAiModel::new(settings.clone()).map_err(|e| anyhow!("model `{}`: {e}", model.name))?;
+    let client = bots::model::client(settings.clone()).map_err(|e| anyhow!("model `{}`: {e}", model.name))?;
     let provider = model.base_url.host_str().unwrap_or("unknown").to_owned();
-    let metered = Metered { model: Arc::new(client), provider, name: model.name.clone(), metrics: metrics.clone() };
+    let metered = Metered { model: client, provider, name: model.name.clone(), metrics: metrics.clone() };
     Ok(Link { config: settings, model: Arc::new(metered) })
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn consolidate(context: &Context, client: &Client, older_than: 
             let count = group["originals"].as_array().map_or(0, Vec::len);
             let _ = writeln!(text, "{count} notes became one:\n      {}", group["text"].as_str().unwrap_or_default());
         }
-        text + &ending(groups.len(), "group", "condensed", dry_run)
+        text + ending(groups.len(), "group", "condensed", dry_run).as_str()
     })
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn prune(context: &Context, client: &Client, days: (u64, u64), 
             let _ =
                 writeln!(text, "{}  {reason}  {}", id.get(..8).unwrap_or(id), one["text"].as_str().unwrap_or_default());
         }
-        text + &ending(pruned.len(), "entry", "pruned", dry_run)
+        text + ending(pruned.len(), "entry", "pruned", dry_run).as_str()
     })
 }
 

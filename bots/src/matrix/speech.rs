@@ -1,0 +1,153 @@
+//! What the agent says: Markdown, in threads and as replies, by edits while it is being written.
+
+use matrix_sdk::Room;
+use matrix_sdk::ruma::api::client::receipt::create_receipt::v3::ReceiptType;
+use matrix_sdk::ruma::api::error::ErrorKind;
+use matrix_sdk::ruma::events::receipt::ReceiptThread;
+use matrix_sdk::ruma::events::relation::{Reply, Thread};
+use matrix_sdk::ruma::events::room::message::{Relation, ReplacementMetadata, RoomMessageEventContent};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedTransactionId, RoomId};
+
+use super::Door;
+
+/// The longest part, bytes: an edit holds its text four times, encrypted.
+pub const MAX_PART: usize = 8_000;
+
+/// Something to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Saying<'a> {
+    /// Where.
+    pub room: &'a str,
+    /// Names it: said twice, it stands there once.
+    pub transaction: &'a str,
+    /// Markdown.
+    pub text: &'a str,
+    /// The message that it answers.
+    pub answers: &'a str,
+    /// The thread that it belongs to.
+    pub thread: Option<&'a str>,
+    /// The event whose place it takes.
+    pub replaces: Option<&'a str>,
+    /// A word of the program, which bots and phones leave alone.
+    pub is_notice: bool,
+}
+
+/// Why something was not said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SayError {
+    /// It never will be: the agent is no longer in the room, or may not speak there.
+    #[error("it cannot be said: {0}")]
+    Never(String),
+    /// The homeserver is away, or wants to be asked more slowly.
+    #[error("it cannot be said yet: {0}")]
+    NotYet(String),
+}
+
+impl Door {
+    fn room(&self, room: &str) -> Result<Room, SayError> {
+        let id = RoomId::parse(room).map_err(|e| SayError::Never(e.to_string()))?;
+        self.client.get_room(&id).ok_or_else(|| SayError::Never("the agent is not in that room".to_owned()))
+    }
+
+    /// Says it and gives the id of the event.
+    ///
+    /// # Errors
+    /// [`SayError`].
+    pub async fn say(&self, saying: Saying<'_>) -> Result<String, SayError> {
+        let room = self.room(saying.room)?;
+        let content = content(saying)?;
+        let transaction = OwnedTransactionId::from(saying.transaction);
+        match room.send(content).with_transaction_id(transaction).await {
+            Ok(sent) => Ok(sent.response.event_id.to_string()),
+            Err(matrix_sdk::Error::WrongRoomState(error)) => Err(SayError::Never(error.to_string())),
+            Err(error) => Err(match error.client_api_error_kind() {
+                Some(ErrorKind::Forbidden | ErrorKind::TooLarge | ErrorKind::NotFound) => {
+                    SayError::Never(error.to_string())
+                }
+                _ => SayError::NotYet(error.to_string()),
+            }),
+        }
+    }
+
+    /// Shows that it writes, for four seconds; or no more.
+    pub async fn typing(&self, room: &str, is_typing: bool) {
+        if let Ok(room) = self.room(room)
+            && let Err(error) = room.typing_notice(is_typing).await
+        {
+            tracing::debug!(%error, "typing is not shown");
+        }
+    }
+
+    /// Tells the person that a message was read.
+    pub async fn read(&self, room: &str, event: &str) {
+        let (Ok(room), Ok(event)) = (self.room(room), EventId::parse(event)) else { return };
+        if let Err(error) = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, event).await {
+            tracing::debug!(%error, "a receipt was not sent");
+        }
+    }
+}
+
+fn event_id(id: &str) -> Result<OwnedEventId, SayError> {
+    EventId::parse(id).map_err(|e| SayError::Never(e.to_string()))
+}
+
+fn content(saying: Saying<'_>) -> Result<RoomMessageEventContent, SayError> {
+    let mut content = if saying.is_notice {
+        RoomMessageEventContent::notice_markdown(saying.text)
+    } else {
+        RoomMessageEventContent::text_markdown(saying.text)
+    };
+    if let Some(replaced) = saying.replaces {
+        return Ok(content.make_replacement(ReplacementMetadata::new(event_id(replaced)?, None)));
+    }
+    let answers = event_id(saying.answers)?;
+    content.relates_to = Some(match saying.thread {
+        Some(root) => Relation::Thread(Thread::plain(event_id(root)?, answers)),
+        None => Relation::Reply(Reply::with_event_id(answers)),
+    });
+    Ok(content)
+}
+
+/// A text in parts of at most [`MAX_PART`] bytes, cut between paragraphs, else lines, else words.
+pub fn parts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    while rest.len() > MAX_PART {
+        let head = &rest[..rest.floor_char_boundary(MAX_PART)];
+        let least = MAX_PART / 2;
+        let cut = ["\n\n", "\n", " "].iter().find_map(|mark| head.rfind(mark).filter(|at| *at >= least));
+        let (part, after) = rest.split_at(cut.unwrap_or(head.len()));
+        parts.push(part.trim_end());
+        rest = after.trim_start();
+    }
+    if !rest.is_empty() || parts.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn parts_are_short_and_lose_no_word(words in prop::collection::vec("[a-zäß😀]{1,40}[ \n]{1,2}", 0..2_000)) {
+            let text = words.concat();
+            let parts = parts(&text);
+            prop_assert!(parts.iter().all(|part| part.len() <= MAX_PART));
+            let all = parts.join(" ");
+            prop_assert!(all.split_whitespace().eq(text.split_whitespace()));
+        }
+    }
+
+    #[test]
+    fn one_long_word_is_cut_all_the_same() {
+        let text = "é".repeat(MAX_PART);
+        let parts = parts(&text);
+        assert_eq!(parts.concat(), text);
+        assert!(parts.iter().all(|part| part.len() <= MAX_PART));
+    }
+}
