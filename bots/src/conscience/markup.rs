@@ -35,6 +35,10 @@ fn meaning(text: &str) -> (String, usize) {
 }
 
 fn tag(head: &str) -> Option<(String, usize)> {
+    if head.starts_with("<!--") {
+        // What a comment says is read.
+        return Some((" ".to_owned(), 4));
+    }
     let named = head.as_bytes().get(1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'/' | b'!'));
     let end = head.find('>').filter(|_| named)?;
     let name: String = head.trim_start_matches(['<', '/']).chars().take_while(char::is_ascii_alphanumeric).collect();
@@ -42,7 +46,7 @@ fn tag(head: &str) -> Option<(String, usize)> {
         name.as_str(),
         "b" | "i" | "u" | "s" | "em" | "strong" | "span" | "font" | "mark" | "small" | "wbr" | "a"
     );
-    Some((if inline || head.starts_with("<!") { "" } else { " " }.to_owned(), end + 1))
+    Some((if inline { "" } else { " " }.to_owned(), end + 1))
 }
 
 fn entity(head: &str) -> Option<(String, usize)> {
@@ -91,6 +95,7 @@ mod tests {
         assert_eq!(strip("d<b>i</b>e<br>now").as_deref(), Some("die now"));
         assert_eq!(strip("d&#105;&#x65; &nbsp;x &copy; & y").as_deref(), Some("die  x &copy; & y"));
         assert_eq!(strip(r"want\nto d\u0069e \u12").as_deref(), Some(r"want to die \u12"));
+        assert_eq!(strip("<!-- d<i></i>ie -->").as_deref(), Some("  die -->"));
         assert_eq!(strip("<ü").as_deref(), None);
     }
 }

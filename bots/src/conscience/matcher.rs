@@ -18,6 +18,8 @@ const MATCHER_BYTES_MAX: usize = 1 << 20;
 const FILLER_WORDS_MAX: usize = 3;
 /// What stands in the place of an idiom.
 const TAKEN_OUT: &[u8] = b" @ ";
+/// The same in Latin letters, where a pattern is bounded by letters.
+const TAKEN_OUT_LATIN: &[u8] = b" xqx ";
 
 /// A pattern that is compiled when it is first used.
 struct Lazy(OnceLock<Option<Regex>>);
@@ -93,6 +95,11 @@ impl Matcher {
         regex.is_some_and(|r| r.is_match(text.as_bytes()))
     }
 
+    #[cfg(test)]
+    pub(super) fn joined_compiles(&self) -> bool {
+        self.joined.get(|| patterns::joined_expression(self.source, self.reading)).is_some()
+    }
+
     fn without_fillers(&self, text: &str) -> Option<String> {
         let fillers = self.fillers.get_or_init(|| {
             let folded = |f: &&str| squeeze(&f.chars().filter_map(fold_native_char).collect::<String>());
@@ -139,10 +146,14 @@ impl Idioms {
         self.pattern.warm("idioms", || patterns::idioms(self.reading))
     }
 
-    /// `text` with `@` in the place of each idiom.
+    /// `text` with a mark in the place of each idiom.
     pub(super) fn take_out<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let Some(regex) = self.pattern.get(|| patterns::idioms(self.reading)) else { return Cow::Borrowed(text) };
-        let with: &[u8] = if self.reading == Reading::Dense { b"@" } else { TAKEN_OUT };
+        let with = match self.reading {
+            Reading::Latin => TAKEN_OUT_LATIN,
+            Reading::Native => TAKEN_OUT,
+            Reading::Dense => b"@",
+        };
         match regex.replace_all(text.as_bytes(), with) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
             Cow::Owned(bytes) => {

@@ -28,9 +28,9 @@ pub(super) struct Readings {
     pub(super) native: Vec<String>,
     /// Characters as written, a space only where a sentence or clause ends, if there are any Chinese or Japanese ones.
     pub(super) dense: Vec<String>,
-    /// All Latin words without the spaces between them, if some were spread out.
+    /// Stretches of spread-out Latin letters, each as one word.
     pub(super) latin_joined: Option<String>,
-    /// All words as written likewise.
+    /// Stretches of spread-out letters as written.
     pub(super) native_joined: Option<String>,
 }
 
@@ -78,10 +78,17 @@ fn push_new(list: &mut Vec<String>, reading: String) {
     }
 }
 
+/// The stretches of very short words that hold letters spread out, each as one word.
 fn joined(words: &str) -> Option<String> {
     let tokens: Vec<&str> = words.split(' ').collect();
-    let spread = tokens.windows(SPREAD_MIN).any(|w| w.iter().all(|t| is_single(t)));
-    spread.then(|| squeeze(&tokens.concat()))
+    let stretches = tokens.chunk_by(|a, b| is_short(a) && is_short(b));
+    let spread = stretches.filter(|s| s.windows(SPREAD_MIN).any(|w| w.iter().all(|t| is_single(t))));
+    let joined: Vec<String> = spread.map(|s| squeeze(&s.concat())).collect();
+    (!joined.is_empty()).then(|| joined.join(" "))
+}
+
+fn is_short(token: &str) -> bool {
+    token.chars().count() <= 2
 }
 
 fn is_single(token: &str) -> bool {

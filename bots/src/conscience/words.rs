@@ -146,7 +146,7 @@ const HI: Words = Words {
 const TR: Words = Words {
     heard: "Ne kadar acı çektiğini duyuyorum ve bunu söylediğine seviniyorum. Ben bir programım, şu anda hak ettiğin yardım olamam, ama bir insan olabilir.",
     danger: "Şu anda tehlikedeysen lütfen acil yardım numarasını ara: {}.",
-    any_number: "Avrupa'da ve Türkiye'de 112, Kuzey Amerika'da 911, başka yerlerde yerel numara",
+    any_number: "Avrupa'da 112, Kuzey Amerika'da 911, başka yerlerde yerel numara",
     line: "Burada biriyle konuşabilirsin:",
     checked: "kontrol tarihi",
     directory: "Telefonla ya da yazışarak dinleyen, birçok ülkede ücretsiz olan insanlar burada:",
@@ -164,7 +164,7 @@ const JA: Words = Words {
 const ZH: Words = Words {
     heard: "我听到你有多痛苦，很高兴你说了出来。我是一个程序，给不了你此刻应得的帮助，但有人可以。",
     danger: "如果你现在有危险，请拨打紧急电话：{}。",
-    any_number: "欧洲112，北美911，中国大陆110或120，其他地方请拨当地号码",
+    any_number: "欧洲112，北美911，其他地方请拨当地号码",
     line: "你可以在这里和人谈谈：",
     checked: "核对日期",
     directory: "愿意倾听的人，可以打电话或在线聊天，在许多国家免费，都列在这里：",

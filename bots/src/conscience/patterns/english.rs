@@ -94,11 +94,19 @@ const LISTS: &[(&str, &str)] = &[
     ("GONE", "dead|gone|not here|not around|no longer here|no longer around|not alive|out of the picture"),
     (
         "OTHER",
-        "(?:kil|hurt|harm|hang|cut|unalive)(?:ing|s)? (?:him|her|them|one|your) ?sel(?:f|ves)|(?:end|ending|take|taking) (?:his|her|their|ones)(?: own)? life|want(?:s|ed|ing)? to die|suicidal|suicide|not wake up|end it all|(?:doesnt|does not|dont|didnt|not) want to (?:live|be here|exist|be alive|wake up)|better off dead",
+        "(?:kil|hurt|harm|hang|cut|unalive)(?:ing|s)? (?:him|her|them|one|your) ?sel(?:f|ves)|(?:end|ending|take|taking) (?:his|her|their|ones)(?: own)? life|want(?:s|ed|ing)? to die|suicidal|suicide|not wake up|end it all|(?:decided|going|plans?|about|ready|choose|chooses|determined) to die|die (?:tonight|today|by (?:his|her|their) own)|(?:took|taken|ended) (?:his|her|their)(?: own)? life|(?:killed|killing) (?:him|her|them) ?sel(?:f|ves)|self ?harm[a-z]*|(?:doesnt|does not|dont|didnt|not) want to (?:live|be here|exist|be alive|wake up)|better off dead",
     ),
     (
         "ISME",
-        "(?:friend|person|someone|somebody|character|girl|boy|guy|woman|man|kid|it|that|she|he|they|this) (?:is|was|s|being|be) (?:me|my ?self|about me)|its me|its about me|hes me|shes me|thats me|i am (?:that|the|this) (?:friend|person|someone|guy|girl|one)|im (?:that|the|this|her|him) ?(?:friend|person|one|guy|girl)?|about my ?self|mean(?:ing|t|s)? (?:me|my ?self)|asking for (?:a|my) friend|there is no friend|theres no friend|i am (?:her|him)",
+        "(?:friend|person|someone|somebody|character|girl|boy|guy|woman|man|kid|it|that|she|he|they|this) (?:is|was|s|being|be) (?:me|my ?self|about me)|its me|its about me|hes me|shes me|thats me|i am (?:that|the|this) (?:friend|person|someone|guy|girl|one)|im (?:that|the|this|her|him) ?(?:friend|person|one|guy|girl)?|about my ?self|mean(?:ing|t|s)? (?:me|my ?self)|asking for (?:a|my) friend|there is no friend|theres no friend|i am (?:her|him)|(?:with|has|have|having) my (?:name|age|face)",
+    ),
+    (
+        "TALE",
+        "role ?play(?:ing)?|character|hero|heroine|story|novel|poem|scene|game|hypothetical(?:ly)?|pretend|song|lyrics|fiction|fictional|film|script|actor|acting",
+    ),
+    (
+        "EARNEST",
+        "(?:no|not|isnt|arent|without) acting|not (?:really )?(?:a )?(?:game|story|fiction|fictional|role ?play|novel|joke|poem|art|pretend|pretending|hypothetical|made up)|i mean (?:it|this|every word|what i say)|(?:im|i am) (?:dead )?serious|this is (?:real|true)|(?:same|just|exactly)_ (?:as me|as i|i did|i do|like i am|like me)",
     ),
     (
         "FOLK",
@@ -181,7 +189,7 @@ const PATTERNS: &[&str] = &[
     r"(?:good ?bye|farewell|bye|so long)_ (?:forever|for ever|cruel world|im sorry for everything|for good|i cant go on|ill be gone|this is the end)",
     r"(?:came|come|wanted|want|here) to say (?:my )?(?:last |final )?good ?byes?_ (?:before i (?:go|die|leave|end)|forever|for good|to life|to this world)",
     r"(?:wrote|written|writing|finished|left|leaving|prepared|leave)_ (?:my|the|a|goodbye|farewell) (?:goodbye|good bye|farewell|SUICIDE|last|final|note|notes)_ (?:note|notes|letter|letters|family|parents|everyone|for)",
-    r"tell my FOLK_ (?:i loved|i love|im sorry|i am sorry|it isnt|it wasnt|it was not|its not|not their fault|not her fault|i tried)",
+    r"tell my FOLK_ (?:i loved|i love (?:her|him|them)(?:$| and| so much| always| very much)|im sorry|i am sorry|it isnt|it wasnt|it was not|its not|not their fault|not her fault|i tried)",
     r"(?:gave|giving|given|give) away (?:all )?(?:my|everything)_ (?:wont need|dont need|before i go|no longer need|where im going)",
     r"(?:wont|dont|will not) need (?:it|them|anything|any of it|my things|these things) (?:where im going|where i am going|after tonight|MORE when im)",
     r"(?:it|itll|everything|all)_ (?:be )?over_ (?:for me|by morning|by tomorrow|after tonight)",
@@ -196,7 +204,7 @@ const PATTERNS: &[&str] = &[
     r"how (?:high|deep|long|far)_ (?:for me|i|do i|must i|should i)(?: \w+){0,6} to (?:die|be dead|bleed out|be sure it)",
     // self-harm
     r"i(?:ve| have| am|m|d)? (?:been )?(?:cut|cutting|burn|burned|burnt|burning|hurt|hurting|harm|harmed|harming|scratch|scratched|hit|hitting|punch|punching|starve|starving) my ?self (?:to (?:feel|cope|punish|calm|numb|stop|deal|make|get)|again|every|because|on purpose|deliberately|when(?:ever)?|last night|so (?:i|that|the)|since|until|badly|after|and|instead|in the bathroom|with a)",
-    r"(?:cut|cutting|slit|slitting|slash|slashing|open|cuts on|burns on|scars on) (?:open )?my (?:own )?(?:wrists?|veins?|throat|arms?|thighs?|forearms?|skin)",
+    r"(?:cut|cutting|slit|slitting|slash|slashing|open|cuts on|burns on|scars on) (?:open )?my (?:own )?(?:wrists?|veins?|throat|arms|thighs?|forearms)",
     r"my (?:arms?|wrists?|thighs?) (?:is|are|were)_ (?:covered in cuts|full of cuts|cut up|covered in scars|bleeding again)",
     r"(?:IM|INTEND|urges? to|urges? for|about|relapsed? (?:on|into|with|in)|clean from|addicted to|back to|back into|stop|clean of) (?:self ?harm|self ?injur|sh\b|cutting)(?:ing|ed|e|y)?(?: again)?(?:$| (?:and|but|for|after|i|again|my))",
     r"self ?harm(?:ed|ing)? (?:again|last night|yesterday|today|for|every)",
@@ -209,5 +217,16 @@ const PATTERNS: &[&str] = &[
     r"(?:want|need|deserve) to (?:see my ?self bleed|bleed|feel the blade|feel pain to)",
     // the friend who is me
     r"OTHER(?: .*)? (?:ISME)",
+    r"TALE(?: .*)? (?:(?:OTHER)(?: .*)? EARNEST|EARNEST(?: .*)? OTHER)",
     r"(?:ISME) (?:.* )?OTHER",
+    r"(?:will have|ill have|have|if i|after i|when i|once i|until i|had) killed my ?self",
+    r"ended my (?:own )?(?:life|existence)",
+    r"my (?:last|final) (?:night|day|hours|evening|hour|sunset|breath) (?:alive|on (?:this )?earth|of my life|here on)",
+    r"(?:i|ill|i will|im going to|im gonna|gonna) die (?:tonight|today|this (?:evening|weekend|night)|before (?:sunrise|morning|midnight)|by my own)",
+    r"(?:dont|do not|never|please dont|nobody should) blame your ?sel(?:f|ves)__ (?:gone|dead|good ?bye|im not here|no longer here)",
+    r"(?:good ?bye|love you|sorry|forgive me)__ (?:not|none of this is|isnt|wasnt|nothing to do with)_ your fault__ (?:gone|dead|blame|good ?bye|dont cry|without me)",
+    r"(?:none of (?:this|it) is|isnt|not|its not|wasnt) (?:your|anyones|anybodys|their) fault__ (?:im gone|i am gone|good ?bye|when i die|im dead|i had to go|leave this)",
+    r"cant (?:live|exist|survive|be alive) (?:MORE|like this|with my ?self|in this world)",
+    r"\w*(?:wantto|wana|want)(?:die|bedead)\w*",
+    r"\w*(?:dont(?:wantto|wana)(?:live|bealive|behere|exist|wakeup)|kilmyself|endmylife|wantto(?:endit|endmylife|bedead|hurtmyself)|wishi(?:was|were)dead|bettero?f+dead|bettero?f+withoutme|imsuicidal|iamsuicidal|takemyownlife|nothingtolivefor|tiredofliving|commitsuicide)\w*",
 ];

@@ -141,6 +141,14 @@ const DE_PATTERNS: &[&str] = &[
     r"(?:des lebens|lebens) (?:mude|uberdrussig)",
     r"(?:will|mochte|wurde)_ (?:(?:sich|ihr|sein) (?:\w+ )?(?:umbringen|leben)|sterben|nicht mehr leben)(?: .*)? ICHBIN",
     r"ICHBIN (?:.* )?(?:sich (?:umbringen|das leben)|nicht mehr leben)",
+    r"(?:tue|tu|fuge|fug) (?:ich )?mir__ (?:weh|leid zu|schaden zu|schmerzen zu)",
+    r"bring mich(?: \w+)? um(?:$| ehrlich| alter| digga| und| weil| jetzt)",
+    r"(?:kb|bock|lust|kraft|energie)(?: mehr)? (?:auf|fur|an) (?:dieses|das|mein|diese|die|dem|den)(?: \w+)? (?:leben|welt|dasein)$",
+    r"(?:kb|kein bock|keinen bock|keine lust|keine kraft)(?: mehr)? (?:auf|fur) (?:dieses|das|mein|diese)(?: \w+)? (?:leben|welt|dasein)",
+    r"sterben_ (?:ohne (?:schmerzen|schmerz|leiden|zu leiden))",
+    r"(?:heute|diese)(?: nacht| abend)?_ (?:mach|mache|setze|beende) ich_ (?:schluss|ein ende|mein leben|mit allem schluss)",
+    r"(?:heute|diese) nacht(?: \w+){0,2} (?:sterbe|sterben werde|bringe|bring) ich",
+    r"(?:SUIZID|sich__ (?:das leben nehmen|umbringen|toten|ritzt|weh tut|verletzt)|(?:will|mochte|kann) (?:\w+ )?(?:sterben|nicht mehr leben)|umzubringen)(?: .*)? (?:ICHBIN|ich bin (?:der|die|das|dieser|diese|dieses) (?:kumpel|freundin|freund|person|typ|mensch|kollege|kollegin|bekannte|bekannter|jemand|figur|gast)|nicht gespielt|kein spiel|ich meine (?:das|es) ernst|mein(?:e)? es ernst|das ist (?:echt|real|kein witz|keine geschichte|kein roman)|in wahrheit ich|bin in wahrheit ich|handelt von mir|geht um mich)",
 ];
 
 pub(super) const NL: Source = Source { patterns: NL_PATTERNS, lists: NL_LISTS, fillers: NL_FILLERS };
@@ -241,4 +249,12 @@ const NL_PATTERNS: &[&str] = &[
     r"(?:ik|me|mijn)_ (?:zelfmoord|suicide|zelfdoding)_ (?:plegen|te plegen|pleeg|gepleegd|plan|plannen|overweeg|overwegen|denk|gedacht)",
     r"(?:denk|gedacht|nadenken|dacht|nagedacht)_ (?:aan|over|na over) (?:zelfmoord|suicide|zelfdoding|de dood|doodgaan|mijn dood)",
     r"(?:wil|wilde)_ (?:zichzelf|dood|niet meer leven)(?: .*)? (?:dat ben ik|ben ik zelf|die vriendin? ben ik|gaat over mij|ik ben het)",
+    r"(?:doe|deed|doen|doet) (?:ik )?(?:ZELF)_ (?:pijn|iets aan|wat aan)",
+    r"(?:ik|en)_ er_ (?:een )?einde? aan (?:maak|ga maken|wil maken|zal maken)",
+    r"er_ (?:een )?einde? aan (?:te )?(?:maak|maken)$",
+    r"(?:maak|stap)_ er(?: \w+)? (?:een )?einde? aan",
+    r"stap(?: ik)?_ uit het leven",
+    r"(?:sterven|doodgaan|dood)_ zonder (?:pijn|te lijden)",
+    r"(?:vannacht|vanavond|straks) (?:ga ik dood|sterf ik|stap ik eruit|maak ik er)",
+    r"(?:zelfmoord|zichzelf__ (?:pijn|snijdt|van kant)|(?:wil|wilde) (?:\w+ )?(?:dood|niet meer leven|sterven)|een einde? aan)(?: .*)? (?:dat ben ik|ben ik zelf|(?:die|deze) (?:vriendin|vriend|persoon|kennis|collega|maat) ben ik|gaat over mij|ik ben het|ik ben (?:die|deze) \w+|het gaat om mij|ik meen (?:het|dit)|geen (?:spel|verhaal|roman|grap)|niet gespeeld)",
 ];

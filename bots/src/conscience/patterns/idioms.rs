@@ -45,6 +45,14 @@ pub(super) const LATIN: &[&str] = &[
     // Polish and Turkish: told of others, in words that would do for oneself
     r"(?:mowi|powiedzial|powiedziala|twierdzi|pisze|napisal|napisala|wyznal|wyznala)(?: mi)? ze (?:juz )?(?:nie )?(?:chce|ma mysli)(?: juz)?(?: sie)?(?: \w+){1,2}",
     r"(?:ona|on|ktory|ktora|corka|syn|brat|siostra|przyjaciel|przyjaciolka|kolega|kolezanka|mama|tata|ktos)(?: juz)? (?:nie )?chce(?: juz)?(?: sie)? (?:zabic|umrzec|zyc)",
+    r"my life ?(?:cycle|style|time|span|insurance|hack|story|goals)",
+    r"killed myself (?:laughing|with laughter|at the gym|working|with my own|in (?:game|minecraft|the game|worms|fortnite))",
+    r"(?:laptop|computer|pc|mac|phone|tablet|screen|device|server|monitor|it|baby|toddler|dog|cat|kid|child|son|daughter|console|pi)(?: to)? (?:go|goes|going|fall|falls) (?:to sleep|a ?sleep)(?: and)? (?:not|never|doesnt|wont) wake up",
+    r"(?:user|users|caller|callers|client|clients|member|students?|patients?|teen|teenager|teenagers|visitor|customer|pupil|someone|somebody) (?:who )?(?:posts?|says?|writes?|types?|tells (?:me|us)|said|wrote|posted|texts?|texted|messages?)(?: that| things like| something like)?(?: i (?:really |just )?(?:want to|wanna|am going to|dont want to) (?:die|kil myself|end it all|live|be here|end my life|hurt myself)(?: any ?more)?| im suicidal| i am suicidal)",
+    r"suicide is painless",
+    r"nicht mehr leben wie (?:ein|eine|in|zu)",
+    r"mi taglio (?:i capelli|le unghie|la barba|la frangia)",
+    r"einde? aan (?:maken )?(?:aan )?(?:dit|deze|het|de|mijn) (?:abonnement|gesprek|discussie|contract|project|ruzie|relatie|vergadering|oorlog)",
 ];
 
 pub(super) const NATIVE_LISTS: &[(&str, &str)] = &[];
@@ -61,6 +69,7 @@ pub(super) const NATIVE: &[&str] = &[
     // Hindi
     r"(?:भूख|हंसते|हंसी|प्यास|गर्मी|ठंड|शर्म|बोरियत|हंस)_ (?:मर|मरा|मरने|मरना)_",
     r"मरना नहीं (?:चाहता|चाहती|है)",
+    r"कि (?:वह|वो|उसे|उसको|उसका)(?: [^ ]+){0,5} (?:चाहता|चाहती|है|रहा|रही)",
 ];
 
 pub(super) const DENSE_LISTS: &[(&str, &str)] = &[(

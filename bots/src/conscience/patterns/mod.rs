@@ -2,7 +2,7 @@
 //!
 //! They are regular expressions over a reading (`normalise`), words one space apart: small letters without accents or
 //! apostrophes for Latin letters, small letters as written for other scripts, no spaces at all for Chinese and Japanese.
-//! `_` stands for up to three words of any kind (in Chinese and Japanese: up to eight characters), a name in capitals for a
+//! `_` stands for up to three words of any kind, `__` for up to nine (in Chinese and Japanese `_` for eight characters), a name in capitals for a
 //! list. Filling words of the language are left out of a second reading, so patterns need not name them.
 //! Whoever adds a pattern adds a sentence that it must find, and one that it must not, to the tests.
 
@@ -67,7 +67,8 @@ pub(super) fn expression(source: &Source, reading: Reading) -> String {
 /// The expression for a text whose words were run together.
 pub(super) fn joined_expression(source: &Source, reading: Reading) -> String {
     let spaced = expand(source.patterns, source.lists, reading);
-    spaced.replace(r"(?: [^ ]+)", r"[^ ]{0,6}").replace(r"(?: \w+)", r"\w{0,6}").replace(" ?", "").replace(' ', "")
+    let gaps = spaced.replace(r"(?: [^ ]+)", "\u{1}{0,12}").replace(r"(?: \w+)", r"\w{0,6}").replace("[^ ]", "\u{1}");
+    gaps.replace(" ?", "").replace(' ', "").replace('\u{1}', "[^ ]")
 }
 
 /// The expression for the idioms of a reading.
@@ -94,10 +95,10 @@ fn expand(patterns: &[&str], lists: &[(&str, &str)], reading: Reading) -> String
         all = all.replace(name, &format!("(?:{list})"));
     }
     match reading {
-        Reading::Latin => squeeze(&all).replace('_', r"(?: \w+){0,3}"),
-        Reading::Native => {
-            squeeze(&all.chars().filter_map(fold_native_char).collect::<String>()).replace('_', r"(?: [^ ]+){0,3}")
-        }
+        Reading::Latin => squeeze(&all).replace("__", r"(?: \w+){0,9}").replace('_', r"(?: \w+){0,3}"),
+        Reading::Native => squeeze(&all.chars().filter_map(fold_native_char).collect::<String>())
+            .replace("__", r"(?: [^ ]+){0,9}")
+            .replace('_', r"(?: [^ ]+){0,3}"),
         Reading::Dense => {
             squeeze(&all.chars().filter_map(fold_dense_char).collect::<String>()).replace('_', r"[^ ]{0,24}")
         }

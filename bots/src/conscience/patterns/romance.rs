@@ -61,7 +61,8 @@ const FR_PATTERNS: &[&str] = &[
     r"jaimerais (?:mourir|FIN|etre morte?)",
     r"j ?ai (?:envie|besoin) de (?:mourir|crever|FIN|disparaitre)",
     r"me suicider",
-    r"en finir avec (?:la vie|ma vie)",
+    r"en (?:finir|finis|finirai|fini|finit) (?:avec )?(?:la vie|ma vie|cette vie|ce soir|cette nuit|pour de bon|pour toujours)",
+    r"jen (?:finis|finirai|ai fini) (?:avec )?(?:la vie|ma vie|cette vie|ce soir|cette nuit|pour de bon|pour toujours)",
     r"je (?:ne )?veux plus (?:vivre|etre la|exister|me reveiller)",
     r"narrive plus a vivre",
     r"(?:nai|jai) (?:plus )?(?:envie de vivre|le gout de vivre|de raison de vivre|aucune raison de vivre)",
@@ -118,6 +119,13 @@ const FR_PATTERNS: &[&str] = &[
     r"(?:mon|ma)_ (?:propre (?:mort|suicide)|suicide)",
     r"(?:veut|voudrait|pense)_ (?:mourir|se suicider|se tuer|en finir|plus vivre)(?: .*)? (?:cest moi|en fait moi|ami cest moi|amie cest moi|je parle de moi|cest de moi)",
     r"(?:cest moi|je parle de moi|cest de moi)(?: .*)? (?:se suicider|se tuer|veut mourir|plus vivre)",
+    r"je (?:mets|mettrai|mettrais|vais mettre)_ fin a (?:ma vie|mes jours|tout ca)",
+    r"je (?:meurs|vais mourir|mourrai) (?:ce soir|cette nuit|demain)",
+    r"(?:ne )?men (?:voulez|veux|veuillez|veuille) pas__ (?:partir|partie?|laisser|mort|men aller|quitter)",
+    r"(?:pardon|pardonnez|desolee?|excusez)__ (?:ceux que je laisse|ceux que jaime|de partir|detre partie?|de vous laisser|de vous quitter)",
+    r"adieu__ (?:voulez pas|pleurez pas|ai aimes?|vous aime|partie?|laisse|oubliez pas)",
+    r"(?:mourir|partir|crever|suicider)_ sans_ (?:souffrir|douleur|avoir mal|faire mal)",
+    r"(?:se (?:foutre en lair|suicider|tuer|scarifier|faire du mal|mutiler|pendre)|(?:veut|voudrait)_ (?:mourir|plus vivre)|suicide|en finir)(?: .*)? (?:cest moi|je parle de moi|cest de moi|pas une?_ amie?|cest vrai en fait je|je suis serieu\w+|pas un (?:jeu|roman|personnage|role)|pas une (?:histoire|fiction|blague)|il sagit de moi|je suis cette|je suis cet|lami cest|lamie cest)",
 ];
 
 pub(super) const ES: Source = Source { patterns: ES_PATTERNS, lists: ES_LISTS, fillers: ES_FILLERS };
@@ -239,6 +247,15 @@ const ES_PATTERNS: &[&str] = &[
     r"(?:pienso|pensar|pensando|pensado|planeo|planeando|considero|intento|intente|obsesion\w+)_ (?:en )?(?:el |mi |un )?(?:suicidio|muerte propia|mi muerte|mi propia muerte)",
     r"(?:quiere|queria)_ (?:morir|morirse|suicidarse|matarse|quitarse la vida|no vivir)(?: .*)? (?:soy yo|hablo de mi|se trata de mi|la verdad soy yo|en realidad soy yo)",
     r"(?:soy yo|hablo de mi)(?: .*)? (?:suicidarse|matarse|quiere morir)",
+    r"me (?:hago|hice|hacia|estoy haciendo) da[n]?o (?:a escondidas|desde|cada|por las|yo|sol[oa]|en secreto|a mi|cuando|para|porque|otra|todas|y nadie|de noche|siempre)",
+    r"(?:acabo|acabare|termino|terminare|pongo fin|pondre fin|acabe|terminar|acabar)_ (?:con|a) (?:mi (?:propia )?vida|mi existencia)",
+    r"(?:hoy|esta noche|manana)_ (?:acabo|termino|pongo fin)_ (?:con todo|a todo|mi vida)",
+    r"me (?:quito|quitare|arranco) la vida",
+    r"(?:me muero|morire|voy a morir|me voy a morir) (?:esta noche|hoy por mi|hoy mismo|antes del amanecer)",
+    r"morir(?:me)? sin_ (?:dolor|sufrir|sufrimiento|que duela)",
+    r"no (?:me )?(?:culpen|culpes|culpeis|se culpen|te culpes)__ (?:no este|me haya ido|adios|me vaya|muert[oa])",
+    r"(?:perdonenme|perdoname|perdon|lo siento)__ (?:por irme|me voy para siempre|por dejarlos|por dejarte|no es culpa de|no es culpa suya|no fue culpa)__ (?:adios|no este|me haya ido|despedida|los quiero|las quiero|siempre)",
+    r"(?:suicidi\w+|suicidarse|matarse|quitarse la vida|hacerse da[n]?o|cortarse|(?:quiere|queria)_ (?:morir\w*|vivir)|no quiere vivir)(?: .*)? (?:soy yo|hablo de mi|se trata de mi|ese amigo soy|esa amiga soy|no (?:es|hay|existe) ning\w+ amig[oa]|no es un (?:juego|cuento|personaje)|no es una (?:historia|novela|broma)|va en serio|lo digo en serio)",
 ];
 
 pub(super) const PT: Source = Source { patterns: PT_PATTERNS, lists: PT_LISTS, fillers: PT_FILLERS };
@@ -321,7 +338,7 @@ const PT_PATTERNS: &[&str] = &[
     r"eu me corto",
     r"minha vida nao (?:vale|tem) (?:a pena|sentido)",
     r"(?:pensar|penso|pensando|pensado|pensei|ideia|vontade|desejo|plano|planos|tentar|tentei|tentado|decidi|decidido|planejando|planeio|perto|prest[oa]|pronta?|quero|qro|queria|vou|preciso|gostaria|medo|continuo|quis|apetece)_ (?:em|de|a|que)?_ ?(?:SUIC)$",
-    r"(?:penso|pensando|pensado|pensei|decidi|decidido|planejando|planeio|tentei|tentado|quero|qro|queria|vou|gostaria|vontade de|ideia de)_ (?:me (?:matar|suicidar|enforcar|desviver)|mi matar|matar me|suicidar me|acabar com a minha vida|tirar (?:a )?minha (?:propria )?vida|por fim a minha vida|dar cabo de mim|por termo a)",
+    r"(?:penso|pensar|pensando|pensado|pensei|decidi|decidido|planejando|planeio|tentei|tentado|quero|qro|queria|vou|gostaria|vontade de|ideia de|continuo|medo de)_ (?:me (?:matar|suicidar|enforcar|desviver)|mi matar|matar me|suicidar me|acabar com a minha vida|tirar (?:a )?minha (?:propria )?vida|por fim a minha vida|dar cabo de mim|por termo a)",
     r"(?:eu )?(?:vou|quero|qro|queria) (?:me|mi) (?:matar|suicidar|enforcar|cortar|machucar|desviver|mata)",
     r"(?:eu me|hoje me|me) (?:mato|suicido|enforco) (?:hoje|esta|essa|amanha|agora|logo|ainda)",
     r"(?:quero|qro|queria|gostaria|desejo|prefiro|preferia|so)_ (?:morrer|estar mort[oa]|nao existir|deixar de existir|nao acordar|nunca mais acordar|nunca ter nascido|dormir para sempre|dormir pra sempre|desaparecer de vez|sumir desse mundo|sumir de vez|sumir$|desaparecer$)",
@@ -353,6 +370,13 @@ const PT_PATTERNS: &[&str] = &[
     r"(?:penso|pensar|pensando|pensado|planejo|planejando|considero|tentei|pensei)_ (?:em |no |o |meu )?(?:suicidio|minha morte|propria morte)",
     r"(?:quer|queria)_ (?:morrer|se matar|suicidar|se suicidar|tirar a vida|acabar com a vida)(?: .*)? (?:sou eu|falo de mim|e sobre mim|na verdade sou eu)",
     r"(?:sou eu|falo de mim)(?: .*)? (?:se matar|quer morrer|se suicidar)",
+    r"(?:acabo|acabarei|acabar|termino|ponho|porei|dou|darei|tiro|tirarei|por|dar|pus)_ (?:com |fim a |fim na |cabo da |termo a )?(?:a )?minha (?:propria )?(?:vida|existencia)",
+    r"(?:acabo com a|ponho fim a|dou fim a|tiro a|tiro) minha (?:propria )?vida",
+    r"(?:hoje|esta noite|essa noite|amanha)_ (?:acabo com tudo|ponho fim a tudo|dou fim em tudo|morro|eu morro)",
+    r"morrer_ sem_ (?:dor|sofrer|sofrimento|doer|sentir dor)",
+    r"(?:nao se culpem|nao te culpes|nao e culpa de|nao foi culpa)__ (?:adeus|eu ja nao|me for|eu for|partir|estiver aqui|amo voces)",
+    r"(?:despedi me|me despedi|ja me despedi)_ (?:de todo mundo|de todos|da minha|deles|de toda a gente)_ (?:sem|hoje|e hoje|ninguem)",
+    r"(?:suicidi\w+|suicidar\w*|se matar|matar se|se cortar|se machucar|magoar se|(?:quer|queria)_ (?:morrer|viver))(?: .*)? (?:sou eu|falo de mim|e sobre mim|nao e (?:um )?amig[oa]|nao ha amig[oa]|nao e (?:uma )?(?:historia|brincadeira|ficcao)|nao e um (?:jogo|personagem|romance)|falo a serio|estou falando serio|e serio)",
 ];
 
 pub(super) const IT: Source = Source { patterns: IT_PATTERNS, lists: IT_LISTS, fillers: IT_FILLERS };
@@ -472,4 +496,12 @@ const IT_PATTERNS: &[&str] = &[
     r"(?:penso|pensare|pensando|pensato|medito|pianifico|tentato|tentare)_ (?:al |il )(?:mio )?suicidio",
     r"(?:vuole|voleva|vorrebbe)_ (?:morire|suicidarsi|uccidersi|ammazzarsi|farla finita|togliersi la vita|non vivere)(?: .*)? (?:sono io|parlo di me|si tratta di me)",
     r"(?:sono io|parlo di me)(?: .*)? (?:suicidarsi|uccidersi|farla finita|vuole morire)",
+    r"(?:finisco|finisce|torno|ricomincio|continuo|arrivo|ho ripreso|sto per|comincio)_ (?:per|a|di|col|con) (?:farmi (?:del )?male|tagliarmi|ferirmi|graffiarmi|bruciarmi)",
+    r"farmi (?:del )?male (?:da sol[oa]|apposta|di nuovo|per sentir\w*|quando|in segreto|di nascosto)",
+    r"(?:la|questa volta la|stasera la) (?:faccio|faro|facciamo) finita",
+    r"(?:metto|mettero|pongo|porro|mettere|porre) fine (?:alla|a) (?:mia )?(?:vita|esistenza|tutto)",
+    r"(?:stasera|stanotte|domani|oggi)_ (?:muoio|morir\w|faccio finita|mi tolgo|finisce tutto per me)",
+    r"morire_ senza_ (?:dolore|soffrire|sofferenza|sentire)",
+    r"(?:non (?:datevi|darti|incolpate|incolparti|incolpatevi|e colpa))__ (?:quando non ci|addio|non ci saro|me ne|andat[oa])",
+    r"(?:suicid\w+|uccidersi|ammazzarsi|togliersi la vita|farla finita|farsi (?:del )?male|tagliarsi|(?:vuole|voleva)_ (?:morire|vivere))(?: .*)? (?:sono io|parlo di me|si tratta di me|non (?:e|ce|esiste)_ (?:nessun[oa]? )?amic[oa]|non e un (?:gioco|romanzo|personaggio|racconto)|non e una (?:storia|finzione|battuta)|dico sul serio|sono seri[oa]|quellamic[oa])",
 ];

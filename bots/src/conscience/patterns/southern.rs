@@ -50,7 +50,7 @@ const TR_PATTERNS: &[&str] = &[
     r"intihar dusunceler(?:im|i geliyor|iyle|i var)",
     r"ol(?:mek|eyim|mem) (?:istiyorum|istiyom|istiyrum|istiom|isterdim|istedim|gerek\w*|uzereyim|lazim|icin dua|cok)",
     r"(?:keske|allahim|tanrim|lutfen)_ (?:OLSEM|dogmas\w+|hic dogma\w*|uyanmas\w+|canimi al\w*)",
-    r"(?:yasamak|yasamayi|hayatta kalmak|var olmak|uyanmak|nefes almak|bu dunyada olmak)_ (?:istemiyorum|istemiyom|istemiorum|istemedi\w+|gelmiyor|sebebim|icin bir nedenim|icin nedenim|gucum|anlamsiz)",
+    r"(?:yasamak|yasamayi|hayatta kalmak|var olmak|uyanmak|nefes almak|bu dunyada olmak)_ (?:istemiyorum|istemiyom|istemiorum|istemedigim\w*|gelmiyor|sebebim|icin bir nedenim|icin nedenim|gucum|anlamsiz)",
     r"(?:yasamaktan|hayattan|yasamdan)_ (?:biktim|yoruldum|bikt\w+|sikildim|usandim|vazgectim)$",
     r"yasama(?:k|ya|nin|m)? ?(?:icin)?_ (?:bir )?(?:nedenim|sebebim|anlami|sebep|neden|gucum|istegim|hevesim)_ (?:yok|kalmadi|kalmad\w*|goremiyorum|bulamiyorum)",
     r"(?:uyuyup|uyusam|uyumak|uyuyayim|yatip)_ (?:uyanma\w*)",
@@ -73,6 +73,11 @@ const TR_PATTERNS: &[&str] = &[
     r"kac_ (?:hap|tablet|ilac)(?: \w+){0,5} (?:olurum|oldurur|olmek|olunur|uyanmam|yeter)",
     r"(?:olmek|intihar|yasamak)_ (?:istiyor|istemiyor|edecek|etmek istiyor)(?: .*)? (?:o (?:kisi|arkadas) benim|aslinda benim|kendimden|o benim|benim aslinda|o arkadasim benim)",
     r"(?:o (?:kisi|arkadas) benim|aslinda benim|kendimden bahsed\w+)(?: .*)? (?:olmek|intihar)",
+    r"kendime_ zarar_ (?:verdim|veriyorum|veririm|vermek|vermeyi|vermeden|verecegim|vermekten)",
+    r"(?:bu gece|yarin|bugun)_ (?:olecegim|olucem|canima|hayatima son|gidiyorum sonsuza)",
+    r"(?:acisiz|agrisiz|aci cekmeden)_ (?:olum|olmek|olmenin|olebil\w*)",
+    r"(?:sizin sucunuz degil|kendinizi suclamayin|senin sucun degil)__ (?:gittigimde|elveda|olmadigimda|hosca|artik yokum)",
+    r"(?:olmek|intihar|yasamak|kendini oldur\w*|kendine zarar\w*|xqx)(?: .*)? (?:o (?:kisi|arkadas\w*) (?:benim|ben)|aslinda benim|kendimden|arkadasim (?:falan )?yok|ciddiyim|oyun degil|kurgu degil|saka degil|roman degil|o benim)",
 ];
 
 pub(super) const HI_LATIN: Source =
@@ -133,6 +138,9 @@ const HI_LATIN_PATTERNS: &[&str] = &[
     r"(?:marne|mar jane|suicide|mar|khudkushi)_ (?:ka|ke|ki|karne|jaun|jau|jane)_ (?:aasan|asan|sabse|tarika|tareeka|tarike|painless|bina dard|easy|upay)",
     r"(?:bina dard|aasani|asani|painless|aasan|easy)_ (?:ke|se|tarika|tareeka)?_ ?(?:mar|marna|marne|suicide|kaise maru)",
     r"(?:dost|friend)(?: .*)? (?:marna|suicide|mar jana|jeena)(?: .*)? (?:main hi|mai hi|mein hi|me hi|main hu|mai hu|mere bare|meri baat)",
+    r"(?:mai|main|mein|me)_ (?:khud ko|apne aap ko)_ (?:chot|nuksan|kaat|kat|dard|takleef)_",
+    r"(?:kabhi|ab)_ (?:wapas|vapas|laut|lautkar|lautke)_ (?:NAHI) (?:aaunga|aungi|aaungi|aunga)",
+    r"(?:maaf|maf) kar (?:dena|do)__ (?:alvida|ja raha|ja rahi|NAHI rahunga|NAHI rahungi)",
 ];
 
 pub(super) const HI: Source = Source { patterns: HI_PATTERNS, lists: HI_LISTS, fillers: HI_FILLERS };
@@ -200,6 +208,10 @@ const HI_PATTERNS: &[&str] = &[
     r"(?:मरने|सुसा करने|जान देने|मौत|सुसा|सुसा का)_ (?:का|के|की)_ (?:आसान|सबसे|तरीका|तरीके|उपाय|बिना दर्द)_ (?:तरीका|बता[^ ]*|क्या|कौन|आसान)",
     r"(?:मैं|कैसे)_ (?:कैसे )?(?:मरूँ|मरूं|मर जाऊँ|मर जाऊं|मर सकता|मर सकती|खुद को मारूँ|सुसा करूँ|सुसा करूं)",
     r"(?:दोस्त|सहेली|कोई)(?: .*)? (?:मरना|सुसा|जीना|मर)(?: .*)? (?:मैं ही|मैं हूँ|मैं हूं|मेरे बारे|मेरी ही|मेरी बात)",
+    r"(?:कभी|अब|फिर)_ (?:लौट[^ ]*|वापस)_ (?:नहीं) (?:आऊँगा|आऊंगा|आऊँगी|आऊंगी|लौटूँगा|लौटूंगा|लौटूंगी)",
+    r"(?:माफ) (?:कर|करना|करें)__ (?:अलविदा|जा रहा हूं|जा रही हूं|नहीं रहूँगा|नहीं रहूंगा|नहीं रहूंगी|छोड़कर जा)",
+    r"(?:मैं|खुद को|अपने आप को)_ (?:दर्द|तकलीफ|चोट|नुकसान)_ (?:देता|देती|पहुंचाता|पहुंचाती|दे रहा|दे रही|पहुंचा)_ (?:हूं)?",
+    r"(?:मरना|सुसा|जीना|मर|@)(?: .*)? (?:मैं ही हूं|वह मैं|वो मैं|मेरी ही बात|मेरे बारे में|कोई (?:दोस्त|सहेली) नहीं|मज़ाक नहीं|कहानी नहीं|खेल नहीं|सच कह रहा|सच कह रही)",
 ];
 
 pub(super) const AR: Source = Source { patterns: AR_PATTERNS, lists: AR_LISTS, fillers: AR_FILLERS };
@@ -275,4 +287,9 @@ const AR_PATTERNS: &[&str] = &[
     r"(?:عندي|لدي|تراودني|تجيني|تاتيني|تلاحقني|راودتني|افكاري|بتجيني|عندى|هذه)_ (?:افكار|فكره|خواطر|ميول|رغبه|افكار عن) (?:انتحاريه|الانتحار|انتحار|بالانتحار|في الانتحار|عن الانتحار|الموت|سوداء عن الموت)",
     r"(?:افكر|بفكر|فكرت|افكاري|تفكيري)_ (?:في |ب|بال|عن )?(?:الانتحار|انتحار|بالانتحار|الموت|انهاء حياتي|بالموت)",
     r"(?:صديق[^ ]*|شخص|صاحب[^ ]*)(?: .*)? (?:ينتحر|تنتحر|الانتحار|يموت|تموت|الموت|نفسه|نفسها)(?: .*)? (?:هو انا|انا هو|هذا انا|هي انا|انا هي|عن نفسي|انا هذا|انا تلك|هذه انا)",
+    r"(?:و|ف)?(?:اوذي|اذيت|اجرح|جرحت|اولم|الحق|سببت|اسبب)_ (?:الاذى |الالم |الضرر )?(?:ب|ل)?(?:نفسي|لنفسي|بنفسي|جسدي)",
+    r"(?:الليله|غدا|قبل الفجر)_ (?:ساموت|سارحل عن|سانهي)",
+    r"(?:اموت|الموت|الرحيل)_ (?:بدون|بلا|دون) (?:الم|وجع|عذاب|معاناه)",
+    r"(?:لا تلوموا|لا تلومي|لا تلم|ليس ذنبكم|ليست غلطتكم|لا ذنب لكم)__ (?:وداعا|رحيلي|ارحل|سارحل|رحلت|موتي|غيابي)",
+    r"(?:ينتحر|تنتحر|الانتحار|انتحار|يموت|تموت|قتل نفسه|تقتل نفسها|يقتل نفسه|العيش|الموت)(?: .*)? (?:هو انا|انا هو|هذا انا|هي انا|انا هي|عن نفسي|انا هذا|انا تلك|هذه انا|اقصد نفسي|اتحدث عن نفسي|لا يوجد صديق|لا توجد صديقه|ليست لعبه|ليس تمثيلا|ليست قصه|لست امزح|انا جاد|انا جاده)",
 ];
