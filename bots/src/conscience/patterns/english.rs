@@ -229,4 +229,7 @@ const PATTERNS: &[&str] = &[
     r"cant (?:live|exist|survive|be alive) (?:MORE|like this|with my ?self|in this world)",
     r"\w*(?:wantto|wana|want)(?:die|bedead)\w*",
     r"\w*(?:dont(?:wantto|wana)(?:live|bealive|behere|exist|wakeup)|kilmyself|endmylife|wantto(?:endit|endmylife|bedead|hurtmyself)|wishi(?:was|were)dead|bettero?f+dead|bettero?f+withoutme|imsuicidal|iamsuicidal|takemyownlife|nothingtolivefor|tiredofliving|commitsuicide)\w*",
+    r"(?:cant|dont|cannot|never)_ (?:see|imagine|picture) my ?self_ (?:being alive|alive|living|growing old|still here|being here)",
+    r"(?:relieved|glad|happy|happier|free|freer|fine)_ if i_ (?:GONE|died|disappeared|wasnt here)",
+    r"my (?:arms?|wrists?|legs?|thighs?) (?:is|are|were)_ (?:full of|covered in|covered with)_ (?:cuts|scars)",
 ];

@@ -149,6 +149,8 @@ const DE_PATTERNS: &[&str] = &[
     r"(?:heute|diese)(?: nacht| abend)?_ (?:mach|mache|setze|beende) ich_ (?:schluss|ein ende|mein leben|mit allem schluss)",
     r"(?:heute|diese) nacht(?: \w+){0,2} (?:sterbe|sterben werde|bringe|bring) ich",
     r"(?:SUIZID|sich__ (?:das leben nehmen|umbringen|toten|ritzt|weh tut|verletzt)|(?:will|mochte|kann) (?:\w+ )?(?:sterben|nicht mehr leben)|umzubringen)(?: .*)? (?:ICHBIN|ich bin (?:der|die|das|dieser|diese|dieses) (?:kumpel|freundin|freund|person|typ|mensch|kollege|kollegin|bekannte|bekannter|jemand|figur|gast)|nicht gespielt|kein spiel|ich meine (?:das|es) ernst|mein(?:e)? es ernst|das ist (?:echt|real|kein witz|keine geschichte|kein roman)|in wahrheit ich|bin in wahrheit ich|handelt von mir|geht um mich)",
+    r"(?:schneide|ritze|schneid|ritz|brenne) mir__ (?:den arm|die arme|die haut|den oberschenkel|die beine)",
+    r"(?:vorbereitet|geplant|bereit|fertig)_ (?:um zu sterben|zu sterben|fur meinen tod)",
 ];
 
 pub(super) const NL: Source = Source { patterns: NL_PATTERNS, lists: NL_LISTS, fillers: NL_FILLERS };

@@ -126,6 +126,7 @@ const FR_PATTERNS: &[&str] = &[
     r"adieu__ (?:voulez pas|pleurez pas|ai aimes?|vous aime|partie?|laisse|oubliez pas)",
     r"(?:mourir|partir|crever|suicider)_ sans_ (?:souffrir|douleur|avoir mal|faire mal)",
     r"(?:se (?:foutre en lair|suicider|tuer|scarifier|faire du mal|mutiler|pendre)|(?:veut|voudrait)_ (?:mourir|plus vivre)|suicide|en finir)(?: .*)? (?:cest moi|je parle de moi|cest de moi|pas une?_ amie?|cest vrai en fait je|je suis serieu\w+|pas un (?:jeu|roman|personnage|role)|pas une (?:histoire|fiction|blague)|il sagit de moi|je suis cette|je suis cet|lami cest|lamie cest)",
+    r"(?:prepare|prevu|organise|planifie|prete?)_ (?:pour|de|a) (?:mourir|en finir|ma mort|mon depart definitif)",
 ];
 
 pub(super) const ES: Source = Source { patterns: ES_PATTERNS, lists: ES_LISTS, fillers: ES_FILLERS };
