@@ -1,5 +1,8 @@
-//! Crisis lines: the owner's own, from `[safety] lines_file`. None is built in: a number is named only with its source and
-//! the day it was checked, and a number that is wrong is worse than none.
+//! Crisis lines: the owner's own, from `[safety] lines_file`, and those built in, from `bots/safety/lines.toml`. A number is
+//! named only with its source and the day it was checked, for a number that is wrong is worse than none. The owner's come
+//! first. Where a country has none, the emergency number and the directory remain.
+
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -7,6 +10,9 @@ use serde::Deserialize;
 const LINES_MAX: usize = 500;
 /// The longest field, in characters.
 const FIELD_CHARS_MAX: usize = 200;
+
+/// The built-in lines.
+const BUILT_IN: &str = include_str!("../../safety/lines.toml");
 
 /// One crisis line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,6 +28,14 @@ pub struct CrisisLine {
     pub url: String,
     /// The day it was checked, `YYYY-MM-DD`.
     pub checked: String,
+}
+
+impl CrisisLine {
+    /// Whether it is the same number, however it is written.
+    pub(super) fn same_phone(&self, other: &Self) -> bool {
+        let digits = |line: &Self| line.phone.chars().filter(char::is_ascii_digit).collect::<String>();
+        digits(self) == digits(other)
+    }
 }
 
 /// Why a file of lines is not taken.
@@ -65,6 +79,12 @@ impl Lines {
             check(line).map_err(|reason| LinesError::Field { place: i + 1, reason })?;
         }
         Ok(Self(file.lines))
+    }
+
+    /// The lines that come with the program, parsed once. A fault in the file, which the tests would find, leaves none.
+    pub fn built_in() -> &'static Self {
+        static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::parse(BUILT_IN).unwrap_or_default());
+        &LINES
     }
 
     /// The lines of a country.
@@ -111,5 +131,27 @@ mod tests {
             Lines::parse(&FILE.replace("https://example.org", "x")),
             Err(LinesError::Field { place: 1, .. })
         ));
+    }
+
+    #[test]
+    fn the_built_in_lines_are_valid_and_each_has_its_source_and_day() {
+        let lines = Lines::parse(BUILT_IN).unwrap();
+        assert!(lines.0.len() >= 40, "{}", lines.0.len());
+        assert_eq!(&lines, Lines::built_in());
+        let tables: Vec<&str> = BUILT_IN.split("[[lines]]").collect();
+        assert_eq!(tables.len(), lines.0.len() + 1);
+        for (line, before) in lines.0.iter().zip(&tables) {
+            let comments = before.rsplit("\n\n").next().unwrap();
+            assert!(comments.contains("# source: "), "{line:?} has no source");
+            assert!(!comments.contains("index id"), "{line:?} has a source that nobody can find");
+            assert!(line.checked.as_str() >= "2026-11-21", "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let written = |phone: &str| Lines::parse(&FILE.replace("000 111", phone)).unwrap().0.swap_remove(0);
+        assert!(written("116 123").same_phone(&written("116-123")));
+        assert!(!written("116 123").same_phone(&written("116 124")));
     }
 }

@@ -1,30 +1,39 @@
 //! The conscience: finds a person in a crisis (suicide, self-harm) by rule, before any model or worker sees the message
-//! (DESIGN §7).
+//! (DESIGN §7; what it promises and what not: `spec/safety.md`).
 //!
 //! ```text
-//! text ─► readings (case, accents, invisible and look-alike characters, spread letters)
-//!      ─► idioms and titles taken out ─► first-person patterns of eight languages ─► Crisis ─► answer
+//! text ─► readings (case, accents, invisible and look-alike characters, spread letters, markup; other scripts as written)
+//!      ─► idioms and titles taken out ─► first-person patterns of fifteen languages ─► Crisis ─► answer
 //! ```
 //!
 //! The patterns look for a person who speaks of *themself*, so news, research, and talk about others pass. A wrapping
 //! (a role-play, a story, a quotation) does not hide the first person. In doubt it fires: a needless kind word costs less than
 //! a missing one. It finds no crisis that is only hinted at, and none in other languages.
+//!
+//! Patterns are compiled when a text in their script first comes, or by `Conscience::warm`.
 
+mod after;
 mod answer;
 mod lines;
+mod markup;
+mod matcher;
 mod normalise;
 mod patterns;
+mod scripts;
+#[cfg(test)]
+mod suite;
 #[cfg(test)]
 mod tests;
+mod typos;
+mod words;
 
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use matcher::{Idioms, Matcher};
+use patterns::Reading;
 
+pub use after::{Gentle, SOFT_SECONDS};
 pub use lines::{CrisisLine, Lines, LinesError};
-
-/// Memory that one compiled language may use while it matches.
-const MATCHER_BYTES_MAX: usize = 1 << 20;
 
 /// The languages that the patterns and answers are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,11 +54,41 @@ pub enum Language {
     Nl,
     /// Polish.
     Pl,
+    /// Russian.
+    Ru,
+    /// Ukrainian.
+    Uk,
+    /// Arabic.
+    Ar,
+    /// Hindi.
+    Hi,
+    /// Turkish.
+    Tr,
+    /// Japanese.
+    Ja,
+    /// Chinese.
+    Zh,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 8] = [Self::En, Self::De, Self::Fr, Self::Es, Self::Pt, Self::It, Self::Nl, Self::Pl];
+    pub const ALL: [Self; 15] = [
+        Self::En,
+        Self::De,
+        Self::Fr,
+        Self::Es,
+        Self::Pt,
+        Self::It,
+        Self::Nl,
+        Self::Pl,
+        Self::Ru,
+        Self::Uk,
+        Self::Ar,
+        Self::Hi,
+        Self::Tr,
+        Self::Ja,
+        Self::Zh,
+    ];
 
     /// Reads an ISO 639-1 code, with or without a region (`pt-BR`).
     pub fn from_code(code: &str) -> Option<Self> {
@@ -68,69 +107,79 @@ impl Language {
             Self::It => "it",
             Self::Nl => "nl",
             Self::Pl => "pl",
+            Self::Ru => "ru",
+            Self::Uk => "uk",
+            Self::Ar => "ar",
+            Self::Hi => "hi",
+            Self::Tr => "tr",
+            Self::Ja => "ja",
+            Self::Zh => "zh",
         }
     }
 }
 
 /// The conscience could not be made: a fault of this program, at which a node must not start.
 #[derive(Debug, thiserror::Error)]
-#[error("the crisis patterns for {language} do not compile")]
+#[error("the crisis patterns for {set} do not compile")]
 pub struct ConscienceError {
-    language: &'static str,
+    set: String,
     #[source]
     cause: Box<regex::Error>,
-}
-
-struct Matcher {
-    language: Language,
-    words: Regex,
-    joined: Regex,
 }
 
 /// Looks for a crisis in texts. Cheap to clone.
 #[derive(Clone)]
 pub struct Conscience {
-    idioms: Arc<Regex>,
+    idioms: Arc<[Idioms]>,
     matchers: Arc<[Matcher]>,
     lines: Arc<Lines>,
 }
 
 impl Conscience {
-    /// Compiles the patterns. `lines` are the owner's crisis lines, named in answers.
+    /// Makes it ready. `lines` are the owner's crisis lines, named in answers before the built-in ones.
+    ///
+    /// Patterns are compiled when they are first needed; call `warm` where that may take its time.
     pub fn new(lines: Lines) -> Result<Self, ConscienceError> {
-        let idioms = compile(&bounded(&patterns::idioms()), "idioms")?;
-        let matchers = Language::ALL.into_iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { idioms: Arc::new(idioms), matchers: matchers.into(), lines: Arc::new(lines) })
+        let matchers =
+            patterns::SETS.into_iter().map(|(language, reading, source)| Matcher::new(language, reading, source));
+        let idioms = [Reading::Latin, Reading::Native, Reading::Dense].map(Idioms::new);
+        Ok(Self { idioms: Arc::new(idioms), matchers: matchers.collect(), lines: Arc::new(lines) })
+    }
+
+    /// Compiles all patterns that are not compiled yet, so that no message waits for it.
+    pub fn warm(&self) -> Result<(), ConscienceError> {
+        self.idioms.iter().try_for_each(Idioms::warm)?;
+        self.matchers.iter().try_for_each(Matcher::warm)
     }
 
     /// Finds out whether the writer of `text` speaks of killing or harming themself. Time is linear in the text.
     pub fn check(&self, text: &str) -> Option<Crisis> {
         let readings = normalise::readings(text);
-        let in_words = readings.words.iter().find_map(|words| {
-            let plain = self.idioms.replace_all(words, "@");
-            self.matchers.iter().find(|m| m.words.is_match(&plain))
+        let found = self.idioms.iter().find_map(|idioms| {
+            let matchers: Vec<&Matcher> =
+                self.matchers.iter().filter(|m| m.fits(idioms.reading, readings.scripts)).collect();
+            let list = match idioms.reading {
+                Reading::Latin => &readings.latin,
+                Reading::Native => &readings.native,
+                Reading::Dense => &readings.dense,
+            };
+            list.iter().filter(|_| !matchers.is_empty()).find_map(|words| {
+                let plain = idioms.take_out(words);
+                matchers.iter().find(|m| m.finds(&plain)).map(|m| m.language)
+            })
         });
-        let found = in_words
-            .or_else(|| readings.joined.as_ref().and_then(|j| self.matchers.iter().find(|m| m.joined.is_match(j))));
-        found.map(|m| Crisis { language: m.language, lines: Arc::clone(&self.lines) })
+        let found = found.or_else(|| {
+            self.matchers.iter().find_map(|m| {
+                let joined = match m.reading {
+                    Reading::Latin => readings.latin_joined.as_deref(),
+                    Reading::Native => readings.native_joined.as_deref(),
+                    Reading::Dense => None,
+                };
+                joined.filter(|j| m.fits(m.reading, readings.scripts) && m.finds_joined(j)).map(|_| m.language)
+            })
+        });
+        found.map(|language| Crisis { language, lines: Arc::clone(&self.lines) })
     }
-}
-
-fn matcher(language: Language) -> Result<Matcher, ConscienceError> {
-    let pattern = patterns::of(language);
-    let words = compile(&bounded(&pattern), language.code())?;
-    let joined = compile(&patterns::without_spaces(&pattern), language.code())?;
-    Ok(Matcher { language, words, joined })
-}
-
-fn bounded(pattern: &str) -> String {
-    format!(r"\b(?:{pattern})\b")
-}
-
-fn compile(pattern: &str, language: &'static str) -> Result<Regex, ConscienceError> {
-    let mut builder = RegexBuilder::new(pattern);
-    builder.unicode(false).dfa_size_limit(MATCHER_BYTES_MAX);
-    builder.build().map_err(|e| ConscienceError { language, cause: Box::new(e) })
 }
 
 /// A person in a crisis.

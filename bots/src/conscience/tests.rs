@@ -215,7 +215,12 @@ fn numbers_follow_the_country_and_lines_carry_their_source() {
             && german.contains("2026-11-01")
     );
     let american = crisis.answer(Some("US"), Some("en-US"));
-    assert!(american.contains("911.") && !american.contains("0000 1") && american.contains("I hear"));
+    assert!(
+        american.contains("911.")
+            && !american.contains("0000 1")
+            && american.contains("I hear")
+            && american.contains(" 988 ")
+    );
     assert!(crisis.answer(Some("JP"), None).contains("112 in Europa"));
 }
 
