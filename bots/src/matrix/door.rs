@@ -11,7 +11,7 @@ use matrix_sdk::ruma::api::error::ErrorKind;
 use matrix_sdk::ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
 use matrix_sdk::ruma::serde::Raw;
 use matrix_sdk::sync::{JoinedRoomUpdate, SyncResponse};
-use matrix_sdk::{Client, Room, RoomState};
+use matrix_sdk::{Client, Room, RoomMemberships, RoomState};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -277,7 +277,7 @@ impl Loop {
         let Some(newest) = events.iter().rev().find_map(place) else { return };
         let id = room.room_id().to_string();
         let is_encrypted = room.latest_encryption_state().await.is_ok_and(|state| state.is_encrypted());
-        let is_dm = room.is_direct().await.unwrap_or(false) || room.active_members_count() <= 2;
+        let is_dm = is_for_two(room).await;
         let me = self.me.clone();
         let setting = Setting { room: &id, me: &me, is_encrypted, is_dm };
         for event in events {
@@ -355,7 +355,7 @@ impl Loop {
     }
 
     async fn read_late(&mut self, room: &Room, event: TimelineEvent) {
-        let is_dm = room.is_direct().await.unwrap_or(false) || room.active_members_count() <= 2;
+        let is_dm = is_for_two(room).await;
         let (id, me) = (room.room_id().to_string(), self.me.clone());
         let setting = Setting { room: &id, me: &me, is_encrypted: true, is_dm };
         if let Judged::Taken(incoming) = judge(&event, setting) {
@@ -392,6 +392,14 @@ impl Loop {
         }
         tracing::info!(inviter, "joined a room");
     }
+}
+
+/// True for a chat in which everything is meant for the agent. The counts that a sync brings may be missing yet: who is there is asked.
+async fn is_for_two(room: &Room) -> bool {
+    if room.is_direct().await.unwrap_or(false) {
+        return true;
+    }
+    room.members(RoomMemberships::ACTIVE).await.is_ok_and(|members| members.len() <= 2)
 }
 
 fn is_revoked(error: &matrix_sdk::Error) -> bool {

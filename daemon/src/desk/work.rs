@@ -315,6 +315,10 @@ impl Bench {
     async fn report(&self, mut parts: mpsc::Receiver<String>) -> std::convert::Infallible {
         let started = tokio::time::Instant::now();
         let mut next_partial = started + PARTIAL_EVERY;
+        if matches!(self.order.origin, Origin::Matrix { .. }) {
+            // A person sees that it was read, and that somebody types.
+            self.pass(Status::Processing, String::new());
+        }
         tokio::select! {
             () = tokio::time::sleep(SAY_PROCESSING_AFTER) => self.pass(Status::Processing, String::new()),
             Some(part) = parts.recv() => self.hand_on(part, &mut next_partial).await,
