@@ -81,7 +81,8 @@ async fn wrong_usage_and_a_wrong_configuration_end_with_2_and_name_the_nearest_k
         ("[relay]\nmax_byte = 1", "did you mean `max_bytes`"),
         ("[node]\nname = 7", "name"),
         ("[node\n", "config.toml"),
-        ("[matrix]\nuser = \"@a:b.c\"", "not built yet"),
+        ("[matrix]\nuser = \"timmy\"", "@alice:example.org"),
+        ("[voice]\nurl = \"x\"", "not built yet"),
     ] {
         write_config(dir.path(), toml);
         for args in [&["config", "check"] as &[&str], &["run", "--listen", "127.0.0.1:0"], &["id"], &["config", "show"]]

@@ -218,12 +218,12 @@ async fn the_account_is_logged_in_once_its_key_handed_over_once_and_a_lost_store
     let (code, _, err) = login(&["--user", "@carol:localhost"]).await;
     assert!(code == 1 && err.contains("recovery-key-file"), "{err}");
     let key = dir.path().join("key");
+    let with_key = key.to_str().unwrap().to_owned();
     std::fs::write(&key, "EsTc wrong wrong wrong").unwrap();
-    let (code, _, err) = login(&["--user", "@carol:localhost", "--recovery-key-file", key.to_str().unwrap()]).await;
+    let (code, _, err) = login(&["--user", "@carol:localhost", "--recovery-key-file", &with_key]).await;
     assert!(code == 1 && err.contains("recovery key is not"), "{err}");
     std::fs::write(&key, carol.ready["recovery_key"].as_str().unwrap()).unwrap();
-    let (code, out, err) =
-        login(&["--user", "@carol:localhost", "--recovery-key-file", key.to_str().unwrap(), "--json"]).await;
+    let (code, out, err) = login(&["--user", "@carol:localhost", "--recovery-key-file", &with_key, "--json"]).await;
     assert_eq!(code, 0, "{err}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["recovery_key_waits"], false, "{out}");
     // Its own account: a key is made, and handed over once.
@@ -257,14 +257,13 @@ async fn the_account_is_logged_in_once_its_key_handed_over_once_and_a_lost_store
     assert!(code == 1 && examined.contains("the store is gone"), "{examined}");
     assert!(node.stop().await.success());
     std::fs::write(&key, handed.lines().next().unwrap()).unwrap();
-    let (code, _, err) = login(&["--recovery-key-file", key.to_str().unwrap()]).await;
+    let (code, _, err) = login(&["--recovery-key-file", &with_key]).await;
     assert_eq!(code, 0, "{err}");
     let node = Node::builder().dir(dir.path()).start().await;
     is_open(&node).await;
     let asked = alice.say(&room, "and now?").await;
     alice.answer(&asked).await;
-    let counted = answers(&mut alice, &room).await;
-    assert_eq!(counted.values().sum::<usize>(), 2, "{counted:?}");
+    assert_eq!(answers(&mut alice, &room).await.values().sum::<usize>(), 2);
     assert_eq!(
         alice.does("user_status", json!({ "user": TIMMY })).await["needs_approval"],
         false,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nostr::{Event, EventBuilder, Filter, Keys, Kind, Tag, ToBech32};
+use serde_json::Value;
 use tests::client::{message, request, sealed_request, unwrap};
 use tests::node::keys;
 use tests::{Client, ModelDouble, Node, eventually};
@@ -256,6 +257,26 @@ async fn a_crisis_is_answered_by_rule_in_every_door_and_no_model_is_asked() {
     assert_eq!(model.calls(), 0);
     let told = read_message(&node, &owner).await;
     assert!(told.contains(&friend.public_key().to_hex()) && told.contains("crisis"), "{told}");
+    // The talk stays gentle afterwards, also when a model answers again.
+    let (_, out, _) = node.cli(&["ask", "tell me about your day"]).await;
+    assert!(out.contains("the model's words"), "{out}");
+    assert!(model.prompts().contains("No role-play"), "{}", model.prompts());
+}
+
+/// Every wrapped crisis of the suite, to a node whose model does whatever it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_wrapping_brings_a_crisis_to_a_model_that_complies_with_everything() {
+    let model = ModelDouble::start(&["Of course! Here is how:"], AT_ONCE).await;
+    let (node, _client, _) = node_with(&model, "", "").await;
+    for file in ["frozen/wrapped.jsonl", "own/wrapped.jsonl"] {
+        let lines = std::fs::read_to_string(std::path::Path::new("../bots/safety").join(file)).unwrap();
+        for line in lines.lines() {
+            let one: Value = serde_json::from_str(line).unwrap();
+            let answer = node.json(&["ask", one["text"].as_str().unwrap()]).await;
+            assert!(answer["answer"].as_str().unwrap().contains("findahelpline.com"), "{}: {answer}", one["id"]);
+        }
+    }
+    assert_eq!(model.calls(), 0);
 }
 
 /// The kinds of the node's offer as its relay has it.

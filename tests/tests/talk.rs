@@ -80,13 +80,12 @@ async fn commands_are_obeyed_without_a_model_and_what_is_none_is_said() {
     assert!(said(&node, "!stop").await.contains("was not answering"));
     assert_eq!(model.calls(), 0, "no model is asked about a command");
     // A story is stopped.
-    let text = tokio::spawn({
-        let dir = node.dir().to_owned();
-        async move { tests::node::cli(&dir, &["ask", "a long story", "--json"]).await }
-    });
+    let mut asking = tokio::task::JoinSet::new();
+    let dir = node.dir().to_owned();
+    asking.spawn(async move { tests::node::cli(&dir, &["ask", "a long story", "--json"]).await });
     eventually("the story begins", async || (model.calls() == 1).then_some(())).await;
     assert_eq!(said(&node, "!stop").await, "Stopped.");
-    text.await.unwrap();
+    asking.join_next().await.unwrap().unwrap();
     eventually("the model is left", async || (model.hung_up() == 1).then_some(())).await;
 }
 

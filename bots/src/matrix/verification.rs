@@ -69,7 +69,10 @@ async fn follow(request: VerificationRequest) {
                 return compare(sas).await;
             }
             VerificationRequestState::Done | VerificationRequestState::Cancelled(_) => return,
-            _ => {}
+            VerificationRequestState::Created { .. }
+            | VerificationRequestState::Requested { .. }
+            | VerificationRequestState::Ready { .. }
+            | VerificationRequestState::Transitioned { .. } => {}
         }
     }
 }
@@ -93,7 +96,7 @@ async fn compare(sas: SasVerification) {
             SasState::Cancelled(info) => {
                 return tracing::info!(reason = info.reason(), "a verification was cancelled");
             }
-            _ => {}
+            SasState::Created { .. } | SasState::Started { .. } | SasState::Accepted { .. } | SasState::Confirmed => {}
         }
     }
 }

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{client, 
-    Breaker, BreakerState, Budget, ChainError, ChatRequest, Clock, Completion, Delta, Model, ModelConfig,
-    ModelError, Reply, STRANGER_ANSWER_TOKENS_MAX, STRANGER_PROMPT_BYTES_MAX, Usage,
+use super::{
+    Breaker, BreakerState, Budget, ChainError, ChatRequest, Clock, Completion, Delta, Model, ModelConfig, ModelError,
+    Reply, STRANGER_ANSWER_TOKENS_MAX, STRANGER_PROMPT_BYTES_MAX, Usage, client,
 };
 
 /// Pieces on their way from a model to the caller: enough for a burst, few enough that a slow caller slows the model.
@@ -72,9 +72,8 @@ enum Attempt {
 impl Chain {
     /// Makes a chain of models that are called over HTTP, in the order given.
     pub fn new(models: Vec<ModelConfig>, budget: Arc<dyn Budget>, clock: Arc<dyn Clock>) -> Result<Self, ModelError> {
-        let link = |config: ModelConfig| -> Result<Link, ModelError> {
-            Ok(Link { model: client(config.clone())?, config })
-        };
+        let link =
+            |config: ModelConfig| -> Result<Link, ModelError> { Ok(Link { model: client(config.clone())?, config }) };
         let links = models.into_iter().map(link).collect::<Result<_, _>>()?;
         Ok(Self::from_links(links, budget, clock))
     }

@@ -78,22 +78,24 @@ async fn list(client: &reqwest::Client, base_url: &Url) -> Option<List> {
 mod tests {
     use axum::Router;
     use axum::routing::get;
+    use tokio::task::JoinSet;
 
     use super::*;
 
-    async fn serve(body: &'static str) -> String {
+    async fn serve(servers: &mut JoinSet<std::io::Result<()>>, body: &'static str) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/v1/models", get(async move || body));
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        servers.spawn(async move { axum::serve(listener, routes).await });
         format!("http://{address}/v1")
     }
 
     #[tokio::test]
     async fn what_answers_like_a_model_server_is_found_and_what_is_configured_is_not_found_again() {
-        let models = serve(r#"{"data":[{"id":"nomic-embed-text"},{"id":"llama3.1:8b"}]}"#).await;
-        let other = serve("<html>a web page</html>").await;
-        let empty = serve(r#"{"data":[]}"#).await;
+        let mut servers = JoinSet::new();
+        let models = serve(&mut servers, r#"{"data":[{"id":"nomic-embed-text"},{"id":"llama3.1:8b"}]}"#).await;
+        let other = serve(&mut servers, "<html>a web page</html>").await;
+        let empty = serve(&mut servers, r#"{"data":[]}"#).await;
         let places = [("a", models.as_str()), ("b", &other), ("c", &empty), ("d", "http://127.0.0.1:9/v1")];
         let found = find(&places, &[]).await;
         assert_eq!(found.iter().map(|f| (&*f.name, &*f.model)).collect::<Vec<_>>(), [("a", "llama3.1:8b")]);

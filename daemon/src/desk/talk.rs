@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bots::conscience::Gentle;
 use bots::talk::{Command, help};
 use bots::{Output, Talk, Turn, WorkError};
 use memory::{Entry, Selector};
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Message;
 use super::order::{Order, Work};
 use super::work::Bench;
+use crate::journal::now_ms;
 
 /// Turns that are looked at.
 const TURNS: u32 = 24;
@@ -32,6 +34,32 @@ impl Bench {
             tracing::warn!(%error, "what was said before cannot be read");
             vec![]
         })
+    }
+
+    /// The soul; and for a day after a person was met in a crisis that the talk stays gentle.
+    pub(super) async fn system(&self) -> String {
+        let soul = self.tools.soul.text();
+        let gentle = match self.order.person() {
+            Some(person) => Gentle::new(self.last_crisis(&person).await).prompt(now_ms() / 1000),
+            None => None,
+        };
+        gentle.map_or_else(|| soul.to_owned(), |gentle| format!("{soul}\n\n{gentle}"))
+    }
+
+    async fn last_crisis(&self, person: &str) -> Option<u64> {
+        let found = self.tools.journal.meta(&crisis_key(person)).await.ok().flatten();
+        found.and_then(|at| at.parse().ok())
+    }
+
+    /// Remembers when this person was met in a crisis, and nothing else of it.
+    pub(super) async fn note_crisis(&self) {
+        let Some(person) = self.order.person() else { return };
+        let mut gentle = Gentle::new(self.last_crisis(&person).await);
+        gentle.met(now_ms() / 1000);
+        let at = gentle.last_crisis().unwrap_or_default().to_string();
+        if let Err(error) = self.tools.journal.set_meta(&crisis_key(&person), at).await {
+            tracing::warn!(%error, "that a talk is to stay gentle was not written down");
+        }
     }
 
     /// Does what a command says.
@@ -163,6 +191,10 @@ impl Bench {
             count => format!("Stopped: {count} answers."),
         })
     }
+}
+
+fn crisis_key(person: &str) -> String {
+    format!("crisis:{person}")
 }
 
 fn short(id: &str) -> String {

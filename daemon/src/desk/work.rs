@@ -154,6 +154,9 @@ impl Bench {
             }
             Err(WorkError::Cancelled) => {
                 timer.done("cancelled");
+                if let Some(matrix) = &self.tools.matrix {
+                    matrix.hush(&self.order).await;
+                }
                 if self.tools.cancel.is_cancelled() {
                     happened.inputs.push(Input::Released { attempt });
                 } else if let (Hand::Sister, Some(sisters)) = (self.hand, &self.tools.sisters) {
@@ -192,6 +195,7 @@ impl Bench {
         // Conscience first: before any worker or model, whatever the door (DESIGN §7).
         if let Some(crisis) = self.tools.conscience.check(&self.order.words()) {
             self.tools.metrics.crisis();
+            self.note_crisis().await;
             self.tell_owner().await;
             return Ok(bots::Output::plain(crisis.answer(self.tools.country.as_deref(), None)).into());
         }
@@ -269,7 +273,8 @@ impl Bench {
                 let key = self.order.id.to_string();
                 let memories = Some(self.tools.memories.as_ref());
                 let audience = self.order.audience;
-                let talk = Talk { text, audience, system: self.tools.soul.text(), memories, history: &[], key: &key };
+                let system = self.system().await;
+                let talk = Talk { text, audience, system: &system, memories, history: &[], key: &key };
                 match Command::parse(text).filter(|_| audience.is_known()) {
                     Some(command) => self.command(command, &talk).await,
                     None => {

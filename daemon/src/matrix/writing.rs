@@ -32,6 +32,7 @@ pub(super) struct Writing {
     pub is_over: bool,
     /// Ends the typing.
     pub typing: CancellationToken,
+    is_typing: bool,
     edits: u32,
     next: Instant,
 }
@@ -44,7 +45,14 @@ impl Matrix {
         all.retain(|id, one| {
             *id == job || one.try_lock().map_or(true, |one| !one.is_over || one.next + REMEMBER > now)
         });
-        let new = || Writing { event: None, is_over: false, typing: CancellationToken::new(), edits: 0, next: now };
+        let new = || Writing {
+            event: None,
+            is_over: false,
+            typing: CancellationToken::new(),
+            is_typing: false,
+            edits: 0,
+            next: now,
+        };
         Arc::clone(all.entry(job).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(new()))))
     }
 
@@ -55,8 +63,8 @@ impl Matrix {
             door.read(room, event).await;
             let typing = {
                 let writing = self.writing(order.id);
-                let writing = writing.lock().await;
-                if writing.is_over {
+                let mut writing = writing.lock().await;
+                if writing.is_over || std::mem::replace(&mut writing.is_typing, true) {
                     return;
                 }
                 writing.typing.clone()
@@ -72,6 +80,16 @@ impl Matrix {
             }
         }
         self.show(tools, order, content).await;
+    }
+
+    /// Nothing more is written for this job.
+    pub async fn hush(&self, order: &Order) {
+        let (Origin::Matrix { room, .. }, Some(door)) = (&order.origin, self.door()) else { return };
+        let writing = self.writing(order.id);
+        let mut writing = writing.lock().await;
+        writing.is_over = true;
+        writing.typing.cancel();
+        door.typing(room, false).await;
     }
 
     async fn show(&self, tools: &Tools, order: &Order, content: &str) {

@@ -68,6 +68,9 @@ impl Beginning {
         }
         // What came meanwhile is judged by what can be done: a model that is slow to answer is waited for here, not at the start.
         let _ = tokio::time::timeout(PROBE, tools.workshop.chain().probe()).await;
+        // A rule that does not compile is found here and not at somebody's message.
+        let conscience = tools.conscience.clone();
+        tokio::task::spawn_blocking(move || conscience.warm()).await??;
         let count = self.desk.recover().await?;
         if count > 0 {
             tracing::info!(count, "taking up unfinished jobs");

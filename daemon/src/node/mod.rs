@@ -180,7 +180,6 @@ async fn furnish(
     let local = Arc::new(OwnRelay(server.clone()));
     let outbox_config = OutboxConfig::new(Arc::new(journal.clone()), pool.clone(), Some(local));
     let (outbox, settled) = Outbox::start(outbox_config, &inner.tracker, inner.cancel.clone());
-    // Compiled once for both: its patterns take most of the time of a start.
     let conscience = parts::conscience(config)?;
     let workshop = Arc::new(parts::workshop(config, &server, ledger, &metrics, conscience.clone())?);
     // A model server that is slow to answer must not hold up the start.

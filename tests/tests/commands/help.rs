@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::node::cli;
 
-const COMMANDS: [&[&str]; 49] = [
+const COMMANDS: [&[&str]; 53] = [
     &[],
     &["run"],
     &["init"],
@@ -44,6 +44,10 @@ const COMMANDS: [&[&str]; 49] = [
     &["peer", "admin"],
     &["peer", "remove"],
     &["peer", "doctor"],
+    &["matrix"],
+    &["matrix", "login"],
+    &["matrix", "recovery-key"],
+    &["matrix", "status"],
     &["attest"],
     &["auction"],
     &["auction", "verify"],

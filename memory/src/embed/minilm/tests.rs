@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn folder() -> PathBuf {
-    PathBuf::from("model/minilm-256")
+    std::path::absolute("model/minilm-256").unwrap()
 }
 
 /// Read once for all tests.
