@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use nips::PeerCard;
+use nips::identity::SOUL_ID;
 use nostr::{Event, Filter, Kind, Timestamp};
 use nostr_relay_builder::MockRelay;
 use serde_json::Value;
@@ -13,7 +14,8 @@ const DOCUMENTS: [u16; 7] = [0, 10_002, 10_050, 10_011, 31_990, 11_998, 30_078];
 async fn document(url: &str, node: &Node, kind: u16) -> Event {
     eventually(&format!("kind {kind} on {url}"), || async {
         let mut client = Client::connect(url).await;
-        client.query(Filter::new().author(node.public_key()).kind(Kind::from_u16(kind))).await.into_iter().next()
+        let found = client.query(Filter::new().author(node.public_key()).kind(Kind::from_u16(kind))).await;
+        found.into_iter().find(|event| event.tags.identifier() != Some(SOUL_ID))
     })
     .await
 }
@@ -43,6 +45,14 @@ async fn documents_and_offer_go_to_its_own_relay_and_the_outside_ones() {
     }
     let profile: Value = serde_json::from_str(&document(&url, &node, 0).await.content).unwrap();
     assert_eq!((&profile["nip05"], &profile["bot"]), (&Value::from("tim@example.org"), &Value::from(true)));
+    // Which values it has: named in the profile, and their history signed.
+    let soul = eventually("the soul's history", async || {
+        let mut client = Client::connect(&url).await;
+        client.query(Filter::new().author(node.public_key()).identifier(SOUL_ID)).await.pop()
+    })
+    .await;
+    let history: Value = serde_json::from_str(&soul.content).unwrap();
+    assert_eq!(history["souls"].as_array().unwrap().last(), Some(&profile["soul"]), "{history}");
     let offer = document(&url, &node, 31_990).await;
     let kinds: Vec<String> = tags(&offer).into_iter().filter(|t| t[0] == "k").map(|t| t[1].clone()).collect();
     assert_eq!(kinds, ["5000", "5001", "5302", "5303"], "no model, so nothing that needs one");
