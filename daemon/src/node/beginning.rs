@@ -68,9 +68,14 @@ impl Beginning {
         }
         // What came meanwhile is judged by what can be done: a model that is slow to answer is waited for here, not at the start.
         let _ = tokio::time::timeout(PROBE, tools.workshop.chain().probe()).await;
-        // A rule that does not compile is found here and not at somebody's message.
-        let conscience = tools.conscience.clone();
-        tokio::task::spawn_blocking(move || conscience.warm()).await??;
+        // A rule that does not compile is found here and not at somebody's message; nothing waits for it.
+        let (conscience, cancel) = (tools.conscience.clone(), tools.cancel.clone());
+        tools.tracker.spawn_blocking(move || {
+            if let Err(error) = conscience.warm() {
+                tracing::error!(%error, "the rules of the conscience do not compile; the node stops");
+                cancel.cancel();
+            }
+        });
         let count = self.desk.recover().await?;
         if count > 0 {
             tracing::info!(count, "taking up unfinished jobs");
