@@ -68,6 +68,11 @@ pub fn encrypt(keys: &Keys, to: &PublicKey, text: &str) -> String {
     nostr::nips::nip44::encrypt(keys.secret_key(), to, text, nostr::nips::nip44::Version::V2).unwrap()
 }
 
+/// What the author of `event` encrypted to `keys` as its content.
+pub fn decrypt(keys: &Keys, event: &Event) -> Option<String> {
+    nostr::nips::nip44::decrypt(keys.secret_key(), &event.pubkey, &event.content).ok()
+}
+
 /// Opens a wrap for `keys`: its author and text.
 pub fn unwrap(keys: &Keys, wrap: &Event) -> Option<(PublicKey, String)> {
     open_wrap(keys, wrap).map(|message| (message.author, message.text))
@@ -75,7 +80,7 @@ pub fn unwrap(keys: &Keys, wrap: &Event) -> Option<(PublicKey, String)> {
 
 /// The message in a wrap for `keys`.
 pub fn open_wrap(keys: &Keys, wrap: &Event) -> Option<nips::DirectMessage> {
-    let layer = nostr::nips::nip44::decrypt(keys.secret_key(), &wrap.pubkey, &wrap.content).ok()?;
+    let layer = decrypt(keys, wrap)?;
     let seal = nips::dm::read_seal(wrap, &layer).ok()?;
     let rumor = nostr::nips::nip44::decrypt(keys.secret_key(), &seal.pubkey, &seal.content).ok()?;
     nips::dm::read_rumor(&seal, &rumor, Timestamp::now().as_secs()).ok()
@@ -98,9 +103,12 @@ impl Client {
 
     /// The next message of the relay.
     pub async fn receive(&mut self) -> Value {
+        tokio::time::timeout(PATIENCE, self.read()).await.expect("the relay is silent")
+    }
+
+    async fn read(&mut self) -> Value {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the relay is silent");
-            let message = message.expect("the relay closed the connection").unwrap();
+            let message = self.socket.next().await.expect("the relay closed the connection").unwrap();
             if let Message::Text(text) = message {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 if value[0] == "AUTH" {

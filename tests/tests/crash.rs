@@ -10,7 +10,7 @@ use nostr::{Event, EventBuilder, EventId, Filter, Keys, Kind, PublicKey, ToBech3
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::client::{message, request, sealed_request};
+use tests::client::{decrypt, message, request, sealed_request};
 use tests::node::keys;
 use tests::{Client, Node, Outside, eventually};
 
@@ -213,6 +213,8 @@ fn setting(name: &str, default: u64) -> u64 {
 /// What the relay of a node took over many lives.
 struct Taken {
     owner: Keys,
+    /// Who asked in secret, by job.
+    secretive: BTreeMap<EventId, Keys>,
     /// Jobs sent; with an OK or without.
     jobs: BTreeMap<EventId, bool>,
     /// The owner's messages by wrap: the message's own id, and whether its wrap got an OK.
@@ -223,20 +225,37 @@ struct Taken {
 
 impl Taken {
     fn new() -> Self {
-        Self { owner: keys(), jobs: BTreeMap::new(), messages: BTreeMap::new(), notes: vec![] }
+        Self {
+            owner: keys(),
+            secretive: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            notes: vec![],
+        }
     }
 
     /// A few jobs, each by somebody else, one of them encrypted, and a message of the owner.
     fn asked(&mut self, round: u64, node: &PublicKey) -> Vec<Event> {
         let (p, text) = (node.to_hex(), format!("round {round}"));
         let job = |kind| request(&keys(), kind, &[&["i", &text, "text"], &["p", &p]]);
-        let sealed = sealed_request(&keys(), node, 5000, &[&["i", &text, "text"]]);
+        let asker = keys();
+        let sealed = sealed_request(&asker, node, 5000, &[&["i", &text, "text"]]);
+        self.secretive.insert(sealed.id, asker);
         let mut events = vec![job(5000), job(5001), sealed];
         self.jobs.extend(events.iter().map(|job| (job.id, false)));
         let (id, wrap) = message(&self.owner, node, &text);
         self.messages.insert(wrap.id, (id, false));
         events.insert(usize::try_from(round % 4).unwrap(), wrap);
         events
+    }
+
+    /// True when `feedback` says that `job` is given up, in clear or to the one who asked.
+    fn is_given_up(&self, job: &EventId, feedback: &Event) -> bool {
+        let error = ["status", "error"];
+        let in_clear = feedback.tags.iter().any(|tag| tag.as_slice().starts_with(&error.map(str::to_owned)));
+        let sealed = self.secretive.get(job).and_then(|asker| decrypt(asker, feedback));
+        let sealed: Vec<Vec<String>> = sealed.and_then(|tags| serde_json::from_str(&tags).ok()).unwrap_or_default();
+        in_clear || sealed.iter().any(|tag| tag.starts_with(&error.map(str::to_owned)))
     }
 
     fn accepted(&mut self, ids: Vec<EventId>) {
@@ -276,9 +295,6 @@ async fn jobs_are_answered_once(node: &Node, taken: &Taken) {
     let accepted: Vec<EventId> = taken.jobs.iter().filter(|(_, ok)| **ok).map(|(id, _)| *id).collect();
     println!("{} jobs, {} accepted", taken.jobs.len(), accepted.len());
     // A slow machine may be killed five times under the same job: that one is given up, with a word, and has no result.
-    let is_given_up = |event: &Event| {
-        event.tags.iter().any(|tag| tag.as_slice().starts_with(&["status".to_owned(), "error".to_owned()]))
-    };
     let mut given_up = BTreeSet::new();
     for id in &accepted {
         let kinds = [6000, 6001, 7000].map(Kind::from_u16);
@@ -288,7 +304,7 @@ async fn jobs_are_answered_once(node: &Node, taken: &Taken) {
             if event.kind != Kind::from_u16(7000) {
                 break;
             }
-            if is_given_up(&event) {
+            if taken.is_given_up(id, &event) {
                 given_up.insert(*id);
                 break;
             }

@@ -27,7 +27,7 @@ impl Desk {
             // Just after a start nobody is there yet, and may have it all the same.
             return !sisters.view().members().is_empty();
         }
-        let is_long = self.queue.len() >= self.rules.max_running * LONG_QUEUE;
+        let is_long = self.waiting.fresh() >= self.rules.max_running * LONG_QUEUE;
         is_long && !order.is_broadcast() && self.can_elsewhere(*kind, order.audience)
     }
 

@@ -161,7 +161,7 @@ impl Desk {
                 offered: self.can_do(request),
                 open: self.is_open(),
                 queue_full: crowded
-                    || (!late && self.queue.len() + self.errands.len() >= self.rules.max_queued)
+                    || (!late && self.waiting.fresh() + self.errands.len() >= self.rules.max_queued)
                     || !self.has_room(),
                 over_rate: if late {
                     self.rates.past_is_over(&request.customer, request.created_at)
@@ -380,7 +380,7 @@ impl Desk {
         listener: mpsc::Sender<Heard>,
     ) -> Result<JobId, String> {
         self.is_possible(&order)?;
-        if self.queue.len() + self.errands.len() >= self.rules.max_queued {
+        if self.waiting.fresh() + self.errands.len() >= self.rules.max_queued {
             return Err("the queue is full; try again when `timmy job list` is shorter".to_owned());
         }
         let requested =

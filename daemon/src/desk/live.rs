@@ -114,11 +114,13 @@ impl Desk {
     fn note_effect(&mut self, round: &mut Round, id: JobId, effect: Effect) {
         match effect {
             Effect::Enqueue { .. } if self.is_errand(id) => self.errands.push_back(id),
-            Effect::Enqueue { .. } if self.live.get(&id).is_some_and(|l| l.late) => self.backlog.push_back(id),
-            Effect::Enqueue { .. } => self.queue.push_back(id),
+            Effect::Enqueue { .. } => {
+                if let Some(live) = self.live.get(&id) {
+                    self.waiting.push(id, live.machine.crashes(), live.late);
+                }
+            }
             Effect::Abort { .. } => {
-                self.queue.retain(|queued| *queued != id);
-                self.backlog.retain(|queued| *queued != id);
+                self.waiting.remove(id);
                 self.errands.retain(|queued| *queued != id);
                 if let Some(live) = self.live.get(&id) {
                     live.cancel.cancel();
@@ -141,20 +143,11 @@ impl Desk {
         self.live.get(&id).is_some_and(|l| l.targets.is_empty() && l.machine.state() == State::Delivered)
     }
 
-    /// Fresh jobs and the backlog take turns.
-    fn next_job(&mut self) -> Option<JobId> {
-        self.backlog_is_next = !self.backlog_is_next;
-        if self.backlog_is_next {
-            self.backlog.pop_front().or_else(|| self.queue.pop_front())
-        } else {
-            self.queue.pop_front().or_else(|| self.backlog.pop_front())
-        }
-    }
-
     /// Gives waiting jobs to free workers; their start is part of this round.
     pub(super) fn fill_slots(&mut self, round: &mut Round) {
         while self.running < self.rules.max_running {
-            let Some(id) = self.next_job() else { return };
+            let suspect = if self.runs_a_suspect() { None } else { self.waiting.next_suspect() };
+            let Some(id) = suspect.or_else(|| self.waiting.next()) else { return };
             let Some(live) = self.live.get(&id) else { continue };
             let attempt = live.machine.attempt();
             if live.machine.state() != State::Assigned {
@@ -163,7 +156,15 @@ impl Desk {
             self.apply(round, id, Input::Started { attempt });
             round.starts.push((id, attempt, Hand::Own));
             self.running += 1;
+            if suspect.is_some() {
+                self.suspect = suspect;
+            }
         }
+    }
+
+    fn runs_a_suspect(&self) -> bool {
+        let suspect = self.suspect.and_then(|id| self.live.get(&id));
+        suspect.is_some_and(|live| live.machine.state() == State::Executing)
     }
 
     /// Gives jobs to the sister nodes; that they are asked is part of this round.

@@ -22,6 +22,7 @@ mod round;
 pub mod speaker;
 mod talk;
 mod turn;
+mod waiting;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -47,6 +48,7 @@ use order::Order;
 use rates::Rates;
 use round::Round;
 use speaker::Speaker;
+use waiting::Waiting;
 
 pub use doors::{follow_pool, follow_relay};
 
@@ -345,10 +347,9 @@ pub struct Desk {
     live: BTreeMap<JobId, Live>,
     /// Unfinished jobs by customer.
     crowd: HashMap<PublicKey, usize>,
-    queue: VecDeque<JobId>,
-    /// Jobs that were asked for a while ago, and came by a catch-up or a restart: they take turns with the fresh ones.
-    backlog: VecDeque<JobId>,
-    backlog_is_next: bool,
+    waiting: Waiting,
+    /// The job that was started as a suspect last.
+    suspect: Option<JobId>,
     /// Jobs for the sister nodes.
     errands: VecDeque<JobId>,
     running: usize,
@@ -382,9 +383,8 @@ impl Desk {
             inbox,
             live: BTreeMap::new(),
             crowd: HashMap::new(),
-            queue: VecDeque::new(),
-            backlog: VecDeque::new(),
-            backlog_is_next: false,
+            waiting: Waiting::default(),
+            suspect: None,
             errands: VecDeque::new(),
             running: 0,
             away: 0,

@@ -283,7 +283,7 @@ impl Desk {
                 }
             });
         }
-        self.tools.pace.set_desk(self.running + self.queue.len() + self.backlog.len());
+        self.tools.pace.set_desk(self.running + self.waiting.len());
         for arrival in round.opens {
             self.open(arrival);
         }

@@ -274,6 +274,11 @@ impl Machine {
         self.attempt
     }
 
+    /// How often the process died while a worker was on it.
+    pub const fn crashes(&self) -> u32 {
+        self.crashes
+    }
+
     /// What is owed to the customer.
     pub fn owes(&self) -> Option<Slot> {
         self.debt.as_ref().map(Debt::slot)
