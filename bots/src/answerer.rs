@@ -2,15 +2,17 @@
 //! and says so.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use nips::Audience;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::model::{ChainError, ChatRequest, Delta};
+use crate::model::{ChainError, ChatRequest, Delta, Message, Role, ToolCall};
 use crate::recollection::{Memories, RECALLED, Recollection, for_model, obey, quoted};
 use crate::talk::{HISTORY_TOKENS, Turn, recent};
+use crate::tools::{Arguments, Asked, Tool, TurnOutput, take_turn};
 use crate::worker::{
     KIND_EXTRACT, KIND_GENERATE, KIND_SEARCH_NOTES, KIND_SEARCH_PEOPLE, KIND_SUMMARY, KIND_TRANSLATE, Output, Task,
     TaskInput, WorkError, Workshop,
@@ -103,6 +105,23 @@ pub struct Talk<'a> {
     pub history: &'a [Turn],
     /// Names the message: what it asks to be remembered is remembered once, however often it is worked on.
     pub key: &'a str,
+    /// The person's tools; none for strangers.
+    pub tools: &'a [Arc<dyn Tool>],
+    /// What a file says that was sent with it, marked as others' words.
+    pub attached: Option<&'a str>,
+    /// Set when the message says yes to a call that was proposed.
+    pub approved: Option<&'a Approved>,
+}
+
+/// A call that the person said yes to, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approved {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Arguments,
+    /// What it gave, or why it did not work.
+    pub result: String,
 }
 
 impl std::fmt::Debug for Talk<'_> {
@@ -124,18 +143,29 @@ pub async fn converse(
     if !talk.audience.is_known() {
         return Ok(Output::plain(Answerer.answer(talk.text, facts, talk.audience)));
     }
-    if let Some(url) = lone_url(talk.text) {
-        return summary_of(workshop, url, talk.audience, cancel).await;
-    }
-    if let Some(memories) = talk.memories
-        && let Some(said) = obey(memories, talk.text, talk.audience, talk.key).await
-    {
-        return Ok(Output { memories: said.memories, ..Output::plain(said.text) });
+    if talk.approved.is_none() && talk.attached.is_none() {
+        if let Some(url) = lone_url(talk.text) {
+            return summary_of(workshop, url, talk.audience, cancel).await;
+        }
+        if let Some(memories) = talk.memories
+            && let Some(said) = obey(memories, talk.text, talk.audience, talk.key).await
+        {
+            return Ok(Output { memories: said.memories, ..Output::plain(said.text) });
+        }
     }
     let recalled = recall(&talk).await;
     match by_model(workshop, &talk, &recalled, deltas, cancel).await {
         Ok(output) => Ok(output),
         Err(ChainError::Cancelled) => Err(WorkError::Cancelled),
+        Err(error) if let Some(done) = talk.approved => {
+            tracing::debug!(%error, "no model reads what the tool gave");
+            Ok(Output::plain(done.result.clone()))
+        }
+        Err(error) if let Some(file) = talk.attached => {
+            tracing::debug!(%error, "no model reads the file");
+            let said = summary(workshop, TaskInput::Text(file.to_owned()), talk.audience, cancel).await?;
+            Ok(Output::plain(format!("In short, since I have no language model at the moment:\n\n{}", said.content)))
+        }
         Err(error) => {
             tracing::debug!(%error, "the embedded answerer speaks");
             Ok(embedded(&talk, facts, &recalled))
@@ -160,33 +190,53 @@ async fn by_model(
     deltas: Option<&mpsc::Sender<Delta>>,
     cancel: &CancellationToken,
 ) -> Result<Output, ChainError> {
-    let told = for_model(recalled);
-    if told.is_some() || !talk.history.is_empty() {
-        let told = told.unwrap_or_default();
+    let chain = workshop.chain();
+    let said: Vec<&str> =
+        talk.history.iter().map(|turn| turn.said.as_str()).chain(std::iter::once(talk.text)).collect();
+    let asked = Asked {
+        audience: talk.audience,
+        said: &said,
+        key: talk.key,
+        tools: talk.tools,
+        is_tainted: talk.approved.is_some() || talk.attached.is_some(),
+    };
+    let told = for_model(recalled).unwrap_or_default();
+    let knows_more = !told.text.is_empty() || !talk.history.is_empty() || talk.approved.is_some();
+    if knows_more || talk.tools.iter().any(|tool| tool.is_private()) {
         let system =
             if told.text.is_empty() { talk.system.to_owned() } else { format!("{}\n\n{}", talk.system, told.text) };
-        let request = ChatRequest { carries_memory: true, ..asked(&system, talk.history, talk.text) };
-        match workshop.chain().complete(&request, talk.audience, deltas, cancel).await {
-            Ok(done) => {
-                return Ok(Output { content: done.text, model: Some(done.model_name), memories: told.memories });
-            }
+        let request = ChatRequest { carries_memory: true, ..request(talk, &system, talk.history) };
+        match take_turn(chain, request, &asked, deltas, cancel).await {
+            Ok(done) => return Ok(Output { memories: told.memories, ..written(done) }),
             Err(ChainError::Cancelled) => return Err(ChainError::Cancelled),
+            Err(error) if talk.approved.is_some() => return Err(error),
             Err(error) => tracing::debug!(%error, "no model that may see memory; asked without"),
         }
     }
     // What a model that may see memory answered may hold some of it.
-    let open = |turn: &&Turn| turn.model.as_deref().is_some_and(|model| !workshop.chain().sees_memory(model));
+    let open = |turn: &&Turn| turn.model.as_deref().is_some_and(|model| !chain.sees_memory(model));
     let history: Vec<Turn> = talk.history.iter().filter(open).cloned().collect();
-    let request = asked(talk.system, &history, talk.text);
-    let done = workshop.chain().complete(&request, talk.audience, deltas, cancel).await?;
-    Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() })
+    let done = take_turn(chain, request(talk, talk.system, &history), &asked, deltas, cancel).await?;
+    Ok(written(done))
 }
 
-/// The message with what was said before.
-fn asked(system: &str, history: &[Turn], text: &str) -> ChatRequest {
-    let mut request = ChatRequest::new(system, text);
+fn written(done: TurnOutput) -> Output {
+    Output { proposal: done.proposal, ..Output::written(done.text, done.model_name) }
+}
+
+/// The message with what was said before, and after it what an approved call gave.
+fn request(talk: &Talk<'_>, system: &str, history: &[Turn]) -> ChatRequest {
+    const ID: &str = "approved";
+    let text = [Some(talk.text), talk.attached].into_iter().flatten().filter(|part| !part.is_empty());
+    let mut request = ChatRequest::new(system, &text.collect::<Vec<_>>().join("\n\n"));
     let before = recent(history, HISTORY_TOKENS);
     request.messages.splice(1..1, before);
+    if let Some(done) = talk.approved {
+        let arguments = serde_json::Value::Object(done.arguments.clone());
+        let call = ToolCall { id: ID.to_owned(), name: done.tool.clone(), arguments };
+        request.messages.push(Message { calls: vec![call], ..Message::new(Role::Assistant, "") });
+        request.messages.push(Message::result(ID, done.result.as_str()));
+    }
     request
 }
 
@@ -212,14 +262,23 @@ async fn summary_of(
     audience: Audience,
     cancel: &CancellationToken,
 ) -> Result<Output, WorkError> {
-    let inputs = vec![TaskInput::Url(url.into())];
-    let task = Task { id: "talk".to_owned(), kind: KIND_SUMMARY, inputs, params: Vec::new(), output: None, audience };
-    let (progress, _nobody) = mpsc::channel(1);
-    match workshop.run(&task, &progress, cancel).await {
+    match summary(workshop, TaskInput::Url(url.into()), audience, cancel).await {
         Err(WorkError::Cancelled) => Err(WorkError::Cancelled),
         Err(error) => Ok(Output::plain(format!("I could not read that page: {error}."))),
         done => done,
     }
+}
+
+async fn summary(
+    workshop: &Workshop,
+    input: TaskInput,
+    audience: Audience,
+    cancel: &CancellationToken,
+) -> Result<Output, WorkError> {
+    let inputs = vec![input];
+    let task = Task { id: "talk".to_owned(), kind: KIND_SUMMARY, inputs, params: Vec::new(), output: None, audience };
+    let (progress, _nobody) = mpsc::channel(1);
+    workshop.run(&task, &progress, cancel).await
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use url::{Host, Url};
 mod body;
 
 pub use body::Kind;
+pub(crate) use body::decoded;
 
 /// The schemes that are fetched.
 const SCHEMES: [&str; 2] = ["http", "https"];
@@ -170,13 +171,29 @@ impl Fetcher {
         tokio::time::timeout(self.limits.total, self.follow(url)).await.map_err(|_| FetchError::TimedOut(seconds))?
     }
 
+    /// Fetches `url` as it is, of any type, at most `bytes_max` bytes.
+    pub async fn get_bytes(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+        let seconds = self.limits.total.as_secs();
+        let fetched = async {
+            let (response, url) = self.arrive(url).await?;
+            body::bytes(response, &url, bytes_max).await
+        };
+        tokio::time::timeout(self.limits.total, fetched).await.map_err(|_| FetchError::TimedOut(seconds))?
+    }
+
     async fn follow(&self, url: &str) -> Result<Page, FetchError> {
+        let (response, url) = self.arrive(url).await?;
+        body::read(response, url, self.limits.bytes_max).await
+    }
+
+    /// The response at the end of the redirects, and its address.
+    async fn arrive(&self, url: &str) -> Result<(Response, Url), FetchError> {
         let mut url = self.check(url)?;
         for _ in 0..=self.limits.redirects_max {
             let response = self.hop(&url).await?;
             let status = response.status();
             if status.is_success() {
-                return body::read(response, url, self.limits.bytes_max).await;
+                return Ok((response, url));
             }
             if !status.is_redirection() {
                 return Err(FetchError::Status(status.as_u16()));

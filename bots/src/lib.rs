@@ -7,18 +7,22 @@
 pub mod answerer;
 pub mod conscience;
 pub mod fetch;
+pub mod files;
 pub mod matrix;
 pub mod model;
 pub mod recollection;
 pub mod soul;
 pub mod talk;
+pub mod tools;
+pub mod voice;
 pub mod worker;
 
-pub use answerer::{Answerer, NodeFacts, Talk, converse};
+pub use answerer::{Answerer, Approved, NodeFacts, Talk, converse};
 pub use conscience::{Conscience, Crisis};
 pub use fetch::{FetchLimits, Fetcher};
 pub use model::{Chain, ChatRequest, Completion, Delta, ModelConfig, Serves};
 pub use recollection::{List, ListEdit, Memories, Recollection};
 pub use soul::Soul;
 pub use talk::Turn;
+pub use tools::Toolbox;
 pub use worker::{Library, Output, Task, TaskInput, WorkError, Worker, Workshop};

@@ -185,7 +185,17 @@ async fn talks_are_answered_with_and_without_a_model() {
         NodeFacts { name: "timmy".into(), npub: "npub1".into(), kinds: [5000].into(), relay_url: "ws://x".into() };
     let (with, without) = (place(Some(Serves::Anyone), true).await, place(None, true).await);
     let cancel = CancellationToken::new();
-    let talk = |text, audience| Talk { text, audience, system: "Be kind.", memories: None, history: &[], key: "test" };
+    let talk = |text, audience| Talk {
+        text,
+        audience,
+        system: "Be kind.",
+        memories: None,
+        history: &[],
+        key: "test",
+        tools: &[],
+        attached: None,
+        approved: None,
+    };
     let spoken = converse(&with.workshop, talk("hi", Audience::Owner), &facts, None, &cancel).await.unwrap();
     assert_eq!(spoken.content, "the model speaks");
     let stranger = converse(&with.workshop, talk("hi", Audience::Stranger), &facts, None, &cancel).await.unwrap();

@@ -23,6 +23,8 @@ mod passport;
 mod publish;
 mod recollect;
 mod sisters;
+mod skills;
+mod toolbox;
 mod when;
 
 pub use cli::{Cli, main};

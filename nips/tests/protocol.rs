@@ -213,12 +213,51 @@ fn messages_open_for_their_reader_and_forgeries_do_not() {
 
     let thief = Keys::generate();
     assert_eq!(mail.open(&mail.send(&rumor, &thief)), Err(OpenError::Author));
-    let reaction = UnsignedEvent { id: None, kind: Kind::from_u16(7), ..rumor.clone() };
-    assert_eq!(mail.open(&mail.send(&reaction, &mail.author)), Err(OpenError::Kind(7)));
+    let other = UnsignedEvent { id: None, kind: Kind::from_u16(1), ..rumor.clone() };
+    assert_eq!(mail.open(&mail.send(&other, &mail.author)), Err(OpenError::Kind(1)));
+    let lonely = UnsignedEvent { id: None, kind: Kind::from_u16(7), ..rumor.clone() };
+    assert_eq!(mail.open(&mail.send(&lonely, &mail.author)), Err(OpenError::Incomplete("reaction")));
+    let bare = UnsignedEvent { id: None, kind: Kind::from_u16(15), ..rumor.clone() };
+    assert_eq!(mail.open(&mail.send(&bare, &mail.author)), Err(OpenError::Incomplete("file")));
     let wrong_id = UnsignedEvent { content: "changed".into(), ..rumor };
     assert_eq!(mail.open(&mail.send(&wrong_id, &mail.author)), Err(OpenError::RumorId));
     let ahead = dm::rumor(mail.author.public_key(), &mail.reader.public_key(), "x", None, 99_999);
     assert_eq!(mail.open(&mail.send(&ahead, &mail.author)), Err(OpenError::Limits));
+}
+
+#[test]
+fn files_reactions_and_messages_that_end_are_read() {
+    let mail = Mail { author: Keys::generate(), reader: Keys::generate() };
+    let (author, reader) = (mail.author.public_key(), mail.reader.public_key());
+    let said = dm::rumor(author, &reader, "hello", None, 1000);
+    let mark = dm::rumor(author, &reader, "+", said.id, 1000);
+    let mark = UnsignedEvent { id: None, kind: Kind::from_u16(dm::REACTION_KIND), ..mark };
+    let read = mail.open(&mail.send(&mark, &mail.author)).unwrap();
+    assert_eq!((read.content, read.reply_to), (dm::Content::Reaction, said.id));
+    let ending = dm::rumor_until(author, &reader, "burn this", None, 1000, Some(1060));
+    assert_eq!(mail.open(&mail.send(&ending, &mail.author)).unwrap().expires_at, Some(1060));
+    // The example of NIP-17, with a key and a nonce.
+    let (key, nonce, hash) = ("ab".repeat(32), "cd".repeat(12), "ef".repeat(32));
+    let tags = [
+        ["p", &reader.to_hex()],
+        ["file-type", "text/plain"],
+        ["encryption-algorithm", "aes-gcm"],
+        ["decryption-key", &key],
+        ["decryption-nonce", &nonce],
+        ["x", &hash],
+    ];
+    let file = |tags: &[[&str; 2]]| {
+        let tags = tags.iter().map(|tag| Tag::parse(*tag).unwrap());
+        UnsignedEvent::new(author, Timestamp::from_secs(1000), Kind::from_u16(15), tags, "https://files.example/a")
+    };
+    let read = mail.open(&mail.send(&file(&tags), &mail.author)).unwrap();
+    let dm::Content::File(sealed) = read.content else { panic!("no file") };
+    assert_eq!((sealed.url.as_str(), &sealed.key, &sealed.nonce), ("https://files.example/a", &key, &nonce));
+    for missing in 2..tags.len() {
+        let rest: Vec<[&str; 2]> =
+            tags.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, tag)| *tag).collect();
+        assert!(mail.open(&mail.send(&file(&rest), &mail.author)).is_err(), "{missing}");
+    }
 }
 
 #[test]

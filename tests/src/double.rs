@@ -1,5 +1,6 @@
 //! Doubles of what a node talks to over HTTP: an OpenAI-compatible model, and pages.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ struct Script {
     hung_up: AtomicUsize,
     finished: AtomicUsize,
     bodies: Mutex<Vec<Value>>,
+    /// Answers that call tools instead, in order: names and arguments.
+    wishes: Mutex<VecDeque<Vec<(String, Value)>>>,
 }
 
 /// A model behind the OpenAI protocol. It streams its pieces one after the other.
@@ -45,11 +48,32 @@ impl ModelDouble {
             hung_up: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
             bodies: Mutex::default(),
+            wishes: Mutex::default(),
         };
         let mut double =
             Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), script: Arc::new(script), running: None };
         double.run().await;
         double
+    }
+
+    /// The next answers that may call tools call these, one answer after the other; the one after them is text again.
+    pub fn wish(&self, wishes: &[&[(&str, Value)]]) {
+        let calls =
+            |calls: &&[(&str, Value)]| calls.iter().map(|(name, with)| ((*name).to_owned(), with.clone())).collect();
+        self.script.wishes.lock().unwrap().extend(wishes.iter().map(calls));
+    }
+
+    /// The names of the tools in the newest request.
+    pub fn tools(&self) -> Vec<String> {
+        let request = self.last_request();
+        let tools = request["tools"].as_array().cloned().unwrap_or_default();
+        tools.iter().map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the tools said in the newest request, in order.
+    pub fn results(&self) -> Vec<String> {
+        let said = self.last_prompt().into_iter().filter(|message| message["role"] == "tool");
+        said.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Comes back at the same address.
@@ -129,7 +153,12 @@ impl Drop for Reader {
 
 async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) -> Response {
     script.calls.fetch_add(1, Ordering::SeqCst);
+    let may_call = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     script.bodies.lock().unwrap().push(body);
+    let wish = if may_call { script.wishes.lock().unwrap().pop_front() } else { None };
+    if let Some(wish) = wish {
+        return ([(header::CONTENT_TYPE, "text/event-stream")], called(&wish)).into_response();
+    }
     let reader = Reader { script, done: AtomicBool::new(false) };
     let lines = futures_util::stream::unfold((reader, 0), async |(reader, next)| {
         let count = reader.script.pieces.len();
@@ -147,6 +176,25 @@ async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) ->
         Some((Ok::<_, Infallible>(line), (reader, next + 1)))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(lines)).into_response()
+}
+
+/// An answer that calls tools, each in two parts as servers send them.
+fn called(wish: &[(String, Value)]) -> String {
+    let mut all = String::new();
+    for (index, (name, with)) in wish.iter().enumerate() {
+        let with = with.to_string();
+        let (one, two) = with.split_at(with.len() / 2);
+        let begin =
+            json!({ "index": index, "id": format!("c{index}"), "function": { "name": name, "arguments": one } });
+        let more = json!({ "index": index, "function": { "arguments": two } });
+        for part in [begin, more] {
+            all += &format!("data: {}\n\n", json!({ "choices": [{ "delta": { "tool_calls": [part] } }] }));
+        }
+    }
+    all + &format!(
+        "data: {}\n\ndata: [DONE]\n\n",
+        json!({ "choices": [{ "delta": {}, "finish_reason": "tool_calls" }] })
+    )
 }
 
 /// The same in Anthropic's words; the key is in a header of its own.

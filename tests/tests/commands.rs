@@ -82,7 +82,7 @@ async fn wrong_usage_and_a_wrong_configuration_end_with_2_and_name_the_nearest_k
         ("[node]\nname = 7", "name"),
         ("[node\n", "config.toml"),
         ("[matrix]\nuser = \"timmy\"", "@alice:example.org"),
-        ("[voice]\nurl = \"x\"", "not built yet"),
+        ("[voice]\nhears = \"x\"", "voice.base_url"),
     ] {
         write_config(dir.path(), toml);
         for args in [&["config", "check"] as &[&str], &["run", "--listen", "127.0.0.1:0"], &["id"], &["config", "show"]]

@@ -3,12 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::{get, post};
+use base64::Engine;
+use nostr::{Filter, Keys, Kind, ToBech32};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tests::client::{message, open_wrap};
+use tests::double::Pages;
 use tests::matrix::{Homeserver, PASSWORD, Person, TIMMY, is_answer, is_open};
-use tests::{ModelDouble, Node, eventually};
+use tests::node::keys;
+use tests::{Client, ModelDouble, Node, eventually};
 
 /// A node whose account logs in by itself, and the folder of its password.
 async fn agent(server: &Homeserver, more: &str) -> (Node, TempDir) {
@@ -269,4 +277,196 @@ async fn the_account_is_logged_in_once_its_key_handed_over_once_and_a_lost_store
         false,
         "the identity is the same"
     );
+}
+
+/// A request to the homeserver by somebody's token.
+async fn call(server: &Homeserver, method: reqwest::Method, path: &str, token: &str, body: Value) -> Value {
+    let request = reqwest::Client::new().request(method, format!("{}/_matrix/client/v3/{path}", server.url));
+    request.bearer_auth(token).json(&body).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_decrypted_is_said_once_and_a_session_that_is_ended_elsewhere_is_told() {
+    let server = Homeserver::fast(&["alice"]).await;
+    let (node, _secrets) = agent(&server, "").await;
+    let mut alice = server.person("alice").await;
+    let room = alice.chat().await;
+    let first = alice.say(&room, "hello").await;
+    alice.answer(&first).await;
+    // Messages whose key nobody has, from a session of hers beside her client.
+    let login = json!({ "type": "m.login.password", "identifier": { "type": "m.id.user", "user": "alice" }, "password": PASSWORD });
+    let session = call(&server, reqwest::Method::POST, "login", "", login).await;
+    let token = session["access_token"].as_str().unwrap();
+    let sealed = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgAEhBBQUFBQUFBQUFBQUFBQUFB".repeat(8),
+        "session_id": "nobody has it", "sender_key": "x", "device_id": session["device_id"] });
+    let mut lost = Vec::new();
+    for n in 0..3 {
+        let path = format!("rooms/{room}/send/m.room.encrypted/lost{n}");
+        let sent = call(&server, reqwest::Method::PUT, &path, token, sealed.clone()).await;
+        lost.push(sent["event_id"].as_str().unwrap().to_owned());
+    }
+    let said = alice
+        .hears("a word", |event| is_answer(event) && lost.iter().any(|lost| event["reply_to"] == lost.as_str()))
+        .await;
+    assert!(said["body"].as_str().unwrap().contains("could not decrypt"), "{said}");
+    // It goes on meanwhile, and the three have one word together.
+    let next = alice.say(&room, "and now?").await;
+    alice.answer(&next).await;
+    let counted = answers(&mut alice, &room).await;
+    assert_eq!(lost.iter().filter_map(|lost| counted.get(lost)).sum::<usize>(), 1, "{counted:?}");
+    // Somebody ends the agent's session from another client.
+    let session = std::fs::read_to_string(node.dir().join("matrix/session.json")).unwrap();
+    let token = session.split("access_token\":\"").nth(1).unwrap().split('"').next().unwrap();
+    call(&server, reqwest::Method::POST, "logout", token, json!({})).await;
+    let warned = eventually("a warning", async || {
+        let status = node.json(&["status"]).await;
+        status["warnings"].as_array().unwrap().iter().find(|w| w["code"] == "matrix_down").cloned()
+    })
+    .await;
+    assert!(warned["message"].as_str().unwrap().contains("log in anew"), "{warned}");
+    let (code, examined, _) = node.cli(&["doctor"]).await;
+    assert!(code == 1 && examined.contains("timmy matrix login"), "{examined}");
+    // Every other door is open.
+    assert!(node.json(&["ask", "hello"]).await["answer"].as_str().unwrap().contains("I am timmy"));
+}
+
+/// A speech server: what it heard, and how often it spoke. It hears whatever the sound says in letters.
+async fn speech() -> (Pages, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (hearing, speaking) = (Arc::clone(&asked), Arc::clone(&asked));
+    let hear = async move |body: axum::body::Bytes| {
+        let form = String::from_utf8_lossy(&body).into_owned();
+        let said = form.split("OggS:").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
+        hearing.lock().unwrap().push(form);
+        axum::Json(json!({ "text": said }))
+    };
+    let speak = async move |axum::Json(body): axum::Json<Value>| {
+        speaking.lock().unwrap().push(body.to_string());
+        format!("OggS:{}", body["input"].as_str().unwrap())
+    };
+    let routes = Router::new().route("/v1/audio/transcriptions", post(hear)).route("/v1/audio/speech", post(speak));
+    (Pages::serve(routes).await, asked)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
+    let server = Homeserver::fast(&["alice"]).await;
+    let model = ModelDouble::start(&["I have ", "read it"], Duration::ZERO).await;
+    let (speech, asked) = speech().await;
+    let voice = format!("[voice]\nbase_url = \"http://{}/v1\"\nhears = \"w\"\nspeaks = \"t\"\n", speech.address);
+    let (node, _secrets) = agent(&server, &format!("{voice}{}", model.config(""))).await;
+    let mut alice = server.person("alice").await;
+    let room = alice.chat().await;
+    let first = alice.say(&room, "hello").await;
+    alice.answer(&first).await;
+    // A document, encrypted as Element does it.
+    let plan = json!({ "room": room, "name": "plan.md", "mime": "text/markdown", "base64": base64(b"# Plan\nPaint the fence green."),
+        "content": { "body": "what is the plan?" } });
+    let sent = alice.does("send_file", plan).await;
+    assert_eq!(alice.answer(sent["event_id"].as_str().unwrap()).await["body"], "I have read it");
+    let prompt = model.last_prompt().last().unwrap()["content"].as_str().unwrap().to_owned();
+    assert!(prompt.starts_with("what is the plan?") && prompt.contains("Paint the fence green"), "{prompt}");
+    // It is known in the next turn.
+    let next = alice.say(&room, "which colour?").await;
+    alice.answer(&next).await;
+    assert!(format!("{:?}", model.last_prompt()).contains("fence green"));
+    // A picture is told, and no model is asked.
+    let calls = model.calls();
+    let picture =
+        json!({ "room": room, "name": "cat.png", "mime": "image/png", "base64": base64(b"\x89PNG\r\n\x1a\n....") });
+    let sent = alice.does("send_file", picture).await;
+    let word = alice.answer(sent["event_id"].as_str().unwrap()).await;
+    assert!(word["body"].as_str().unwrap().contains("a picture") && model.calls() == calls, "{word}");
+    // A file that is not encrypted could be anybody's.
+    let open = json!({ "room": room, "text": "plan.txt", "content": { "msgtype": "m.file", "filename": "plan.txt", "url": "mxc://localhost/x" } });
+    let sent = alice.does("send", open).await;
+    let word = alice.answer(sent["event_id"].as_str().unwrap()).await;
+    assert!(word["body"].as_str().unwrap().contains("not encrypted"), "{word}");
+    // A voice message is a message; its answer is written and spoken.
+    let spoken = |text: &str| {
+        json!({ "room": room, "name": "voice.ogg", "mime": "audio/ogg", "base64": base64(format!("OggS:{text}").as_bytes()),
+            "content": { "org.matrix.msc3245.voice": {} } })
+    };
+    let sent = alice.does("send_file", spoken("remember that the bins go out on Friday")).await;
+    let word = alice.answer(sent["event_id"].as_str().unwrap()).await;
+    assert!(word["body"].as_str().unwrap().contains("bins go out on Friday"), "{word}");
+    let sound =
+        alice.hears("the answer, spoken", |event| event["event"] == "message" && event["msgtype"] == "m.audio").await;
+    assert_eq!((&sound["encrypted"], &sound["shield"]), (&json!(true), &json!("NONE")), "{sound}");
+    let file = alice.does("get_file", json!({ "room": room, "event": sound["event_id"] })).await;
+    assert_eq!(file["base64"], base64(format!("OggS:{}", word["body"].as_str().unwrap()).as_bytes()));
+    assert!(asked.lock().unwrap()[0].contains("filename=\"voice.ogg\""));
+    // Somebody in despair is met by rule, also when they speak.
+    let sent = alice.does("send_file", spoken("I want to kill myself")).await;
+    let calls = model.calls();
+    let word = alice.answer(sent["event_id"].as_str().unwrap()).await;
+    assert!(
+        word["body"].as_str().unwrap().contains("112") || word["body"].as_str().unwrap().contains("findahelpline"),
+        "{word}"
+    );
+    assert_eq!(model.calls(), calls);
+    // A mark answers a small thing. The homeserver could have made it up: for more it is no word.
+    let pages = Pages::serve(Router::new().route("/", get(async || "the page"))).await;
+    let other = format!("http://{}/", pages.address);
+    model.wish(&[&[("fetch", json!({ "url": other }))]]);
+    let asked = alice.say(&room, "look it up").await;
+    let question = alice.answer(&asked).await;
+    assert!(question["body"].as_str().unwrap().contains("👍"), "{question}");
+    let mark = alice.does("react", json!({ "room": room, "event": question["event_id"], "key": "👎" })).await;
+    let word = alice.answer(mark["event_id"].as_str().unwrap()).await;
+    assert_eq!(word["body"], "Then I leave it.");
+    drop(node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_are_one_person_when_both_say_so() {
+    let server = Homeserver::fast(&["alice", "bob"]).await;
+    let (friend, owner) = (keys(), keys());
+    let npub = |keys: &Keys| keys.public_key().to_bech32().unwrap();
+    let secrets = TempDir::new().unwrap();
+    let config = server.config(&secrets.path().join("password"));
+    let config = config.replace("[owner]", &format!("[owner]\nnpub = \"{}\"", npub(&owner)));
+    let config = format!("{config}[nostr]\nallow = [\"{}\"]\n", npub(&friend));
+    let node = Node::builder().config(&config).start().await;
+    is_open(&node).await;
+    let mut client = Client::connect(node.relay()).await;
+    client.auth(&friend).await;
+    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(friend.public_key())).await;
+    let mut write = async |text: &str| {
+        let (id, wrap) = message(&friend, &node.public_key(), text);
+        client.must_publish(&wrap).await;
+        loop {
+            let said = open_wrap(&friend, &client.next_event(&mail).await);
+            if let Some(said) = said.filter(|said| said.reply_to == Some(id)) {
+                return said.text;
+            }
+        }
+    };
+    write("remember that my boat is called Nixe").await;
+    let asked = write("!link @bob:localhost").await;
+    let code = asked.split("!link ").nth(1).unwrap().trim_matches('`').to_owned();
+    // Bob is no allowed person of Matrix; he may say his code, and nothing else.
+    let mut bob = server.person("bob").await;
+    let room = bob.chat().await;
+    bob.say(&room, "who am I?").await;
+    let wrong = bob.say(&room, "!link ABCDEFGH").await;
+    assert!(bob.answer(&wrong).await["body"].as_str().unwrap().contains("the code"));
+    let said = bob.say(&room, &format!("!link {code}")).await;
+    assert!(bob.answer(&said).await["body"].as_str().unwrap().contains("one person to me now"));
+    let recall = bob.say(&room, "!recall boat").await;
+    assert!(bob.answer(&recall).await["body"].as_str().unwrap().contains("Nixe"));
+    // What he keeps there is known here, also after a restart.
+    let keep = bob.say(&room, "remember that the mooring is number 12").await;
+    bob.answer(&keep).await;
+    assert!(write("!recall mooring").await.contains("number 12"));
+    assert_eq!(answers(&mut bob, &room).await.len(), 4, "the word of somebody unknown has no answer");
+    assert!(write("!unlink @bob:localhost").await.contains("two again"));
+    let after = bob.say(&room, "!recall boat").await;
+    let last = write("still there?").await;
+    assert!(!last.is_empty());
+    assert!(!answers(&mut bob, &room).await.contains_key(&after), "he is nobody again");
 }

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::post;
-use nostr::ToBech32;
-use serde_json::Value;
+use axum::routing::{get, post};
+use nostr::{Filter, Kind, Tag, Timestamp, ToBech32, UnsignedEvent};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::client::message;
+use tests::client::{message, open_wrap, wrap};
 use tests::double::{ANTHROPIC_KEY, Pages};
 use tests::node::keys;
 use tests::{Client, ModelDouble, Node, eventually};
@@ -119,4 +121,97 @@ async fn the_first_model_is_gone_the_second_hangs_the_third_is_garbled_and_the_p
     drop(hangs);
     let answer = ask(&node, "and now?").await;
     assert!(answer["answer"].as_str().unwrap().contains("no language model") && answer["model"].is_null(), "{answer}");
+}
+
+/// AES-256-GCM, as senders of kind 15 do it.
+fn sealed_file(bytes: &[u8], url: &str) -> (Vec<u8>, Vec<[String; 2]>) {
+    use aes_gcm::aead::{Aead, KeyInit};
+    let (key, nonce) = ([3; 32], [4; 12]);
+    let cipher = aes_gcm::Aes256Gcm::new_from_slice(&key).unwrap();
+    let sealed = cipher.encrypt(aes_gcm::Nonce::from_slice(&nonce), bytes).unwrap();
+    let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&sealed));
+    let tag = |name: &str, value: &str| [name.to_owned(), value.to_owned()];
+    let tags = vec![
+        tag("file-type", "text/plain"),
+        tag("encryption-algorithm", "aes-gcm"),
+        tag("decryption-key", &hex::encode(key)),
+        tag("decryption-nonce", &hex::encode(nonce)),
+        tag("x", &hash),
+        tag("url", url),
+    ];
+    (sealed, tags)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
+    let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let (given, count) = (Arc::clone(&bytes), Arc::clone(&fetched));
+    let blob = async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        given.lock().unwrap().clone()
+    };
+    let files = Pages::serve(Router::new().route("/blob", get(blob))).await;
+    let url = format!("http://{}/blob", files.address);
+    let model = ModelDouble::start(&["understood"], AT_ONCE).await;
+    let (owner, stranger) = (keys(), keys());
+    let config = format!(
+        "[owner]\nnpub = \"{}\"\n[dvm]\nprivate_hosts = [\"{}\"]\n{}",
+        owner.public_key().to_bech32().unwrap(),
+        files.address,
+        model.config("")
+    );
+    let node = Node::builder().config(&config).start().await;
+    let me = node.public_key();
+    let mut client = Client::connect(node.relay()).await;
+    client.auth(&owner).await;
+    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(owner.public_key())).await;
+    let mut number = 0;
+    let mut write = async |kind: u16, text: &str, tags: &[[String; 2]]| {
+        // Two of a second with the same words are one message: each has a number.
+        number += 1;
+        let number = ["number".to_owned(), number.to_string()];
+        let tags = tags.iter().chain([&number]).map(|tag| Tag::parse(tag).unwrap()).chain([Tag::public_key(me)]);
+        let mut rumor = UnsignedEvent::new(owner.public_key(), Timestamp::now(), Kind::from_u16(kind), tags, text);
+        let id = rumor.id();
+        client.must_publish(&wrap(&owner, &me, &rumor)).await;
+        loop {
+            let event = client.next_event(&mail).await;
+            let said = open_wrap(&owner, &event).filter(|said| said.reply_to == Some(id));
+            if let Some(said) = said {
+                return (said, event);
+            }
+        }
+    };
+    let (sealed, tags) = sealed_file(b"the shed key hangs behind the clock", &url);
+    bytes.lock().unwrap().clone_from(&sealed);
+    // A stranger's file is not even fetched.
+    let theirs = tags.iter().map(|tag| Tag::parse(tag).unwrap()).chain([Tag::public_key(me)]);
+    let theirs = UnsignedEvent::new(stranger.public_key(), Timestamp::now(), Kind::from_u16(15), theirs, url.as_str());
+    Client::connect(node.relay()).await.must_publish(&wrap(&stranger, &me, &theirs)).await;
+    assert_eq!(write(15, &url, &tags).await.0.text, "understood");
+    assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"));
+    write(14, "and where is the key?", &[]).await;
+    assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"), "it is known in the next turn");
+    // Another file under the same address.
+    bytes.lock().unwrap().push(0);
+    assert!(write(15, &url, &tags).await.0.text.contains("its hash is another one"));
+    assert_eq!(fetched.load(Ordering::SeqCst), 2);
+    // An address inside the house is not asked.
+    let inside = tags.clone();
+    assert!(write(15, "http://127.0.0.1:1/x", &inside).await.0.text.contains("could not be fetched"));
+    // A reaction is sealed by its author: it is as good as a word.
+    model.wish(&[&[("fetch", json!({ "url": url }))]]);
+    let (question, _) = write(14, "have a look", &[]).await;
+    assert!(question.text.contains("!approve"), "{}", question.text);
+    let on = ["e".to_owned(), question.id.to_hex()];
+    assert_eq!(write(7, "👍", &[on.clone()]).await.0.text, "understood");
+    assert!(write(7, "+", &[on]).await.0.text.contains("answered that already"));
+    // What is to end, ends; its answer too.
+    let until = Timestamp::now().as_secs() + 600;
+    let (said, event) = write(14, "this is for a while", &[["expiration".to_owned(), until.to_string()]]).await;
+    let ends = said.expires_at.unwrap();
+    assert!(ends.abs_diff(until) < 60 && event.tags.expiration().is_some_and(|at| at.as_secs() == ends));
+    let (said, event) = write(14, "this stays", &[]).await;
+    assert!(said.expires_at.is_none() && event.tags.expiration().is_none());
 }

@@ -1,6 +1,6 @@
 //! Reading a response: its type, its bytes up to the cap, its characters.
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use reqwest::{Response, header};
 use url::Url;
 
@@ -22,7 +22,7 @@ pub enum Kind {
     Plain,
 }
 
-pub(super) async fn read(mut response: Response, url: Url, bytes_max: usize) -> Result<Page, FetchError> {
+pub(super) async fn read(response: Response, url: Url, bytes_max: usize) -> Result<Page, FetchError> {
     let declared = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -34,6 +34,14 @@ pub(super) async fn read(mut response: Response, url: Url, bytes_max: usize) -> 
     if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING).filter(|v| *v != "identity") {
         return Err(FetchError::Encoding(encoding.to_str().unwrap_or("unreadable").chars().take(40).collect()));
     }
+    let bytes = bytes(response, &url, bytes_max).await?;
+    let kind = kind.unwrap_or_else(|| guessed_kind(&bytes));
+    let text = decode(&bytes, &declared);
+    Ok(Page { url, kind, text })
+}
+
+/// A body, up to the cap.
+pub(super) async fn bytes(mut response: Response, url: &Url, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
     if response.content_length().is_some_and(|n| n > bytes_max as u64) {
         return Err(FetchError::TooLarge(bytes_max));
     }
@@ -44,9 +52,16 @@ pub(super) async fn read(mut response: Response, url: Url, bytes_max: usize) -> 
         }
         bytes.extend_from_slice(&chunk);
     }
-    let kind = kind.unwrap_or_else(|| guessed_kind(&bytes));
-    let text = decode(&bytes, &declared);
-    Ok(Page { url, kind, text })
+    Ok(bytes)
+}
+
+/// The text of a file: as [`decode`], and what is not UTF-8 and says nothing of itself is of the West.
+pub(crate) fn decoded(bytes: &[u8], declared: &str) -> String {
+    let text = decode(bytes, declared);
+    if text.contains('\u{fffd}') && std::str::from_utf8(bytes).is_err() {
+        return WINDOWS_1252.decode(bytes).0.into_owned();
+    }
+    text
 }
 
 /// The kind that a content type names; `None` when there is no content type.

@@ -3,10 +3,13 @@
 use matrix_sdk::deserialized_responses::{TimelineEvent, TimelineEventKind, VerificationLevel, VerificationState};
 use serde_json::Value;
 
-use super::{Incoming, Place, What, Why};
+use super::{Incoming, MatrixFile, Place, What, Why};
 
 /// The longest message that is taken, bytes; more is cut.
 const MAX_TEXT: usize = 64 * 1024;
+
+/// The longest name of a file, characters.
+const MAX_NAME: usize = 120;
 
 /// What the door needs to know of a room.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,9 @@ pub(super) fn judge(event: &TimelineEvent, setting: Setting<'_>) -> Judged {
         TimelineEventKind::PlainText { .. } => true,
         TimelineEventKind::Decrypted(_) => false,
     };
+    if let Some((event, mark)) = reaction(&json) {
+        return Judged::Taken(incoming(What::Reaction(event, mark)));
+    }
     let Some(what) = words(&json, setting) else { return Judged::Nothing };
     let why = match event.encryption_info().map(|info| &info.verification_state) {
         None if !setting.is_encrypted => Some(Why::OpenRoom),
@@ -82,6 +88,33 @@ fn thread(content: &Value) -> Option<String> {
     (relation["rel_type"] == "m.thread").then(|| relation["event_id"].as_str().map(ToOwned::to_owned))?
 }
 
+/// A mark on a message.
+fn reaction(json: &Value) -> Option<(String, String)> {
+    let relation = &json["content"]["m.relates_to"];
+    if json["type"] != "m.reaction" || relation["rel_type"] != "m.annotation" {
+        return None;
+    }
+    Some((relation["event_id"].as_str()?.to_owned(), relation["key"].as_str()?.chars().take(16).collect()))
+}
+
+/// A file in a message. Where there is no key it is not encrypted.
+fn file(content: &Value, body: &str) -> What {
+    if !content["file"].is_object() {
+        return What::Refused(Why::OpenFile);
+    }
+    let name = content["filename"].as_str().unwrap_or(body);
+    let caption = if content["filename"].is_string() && body != name { body.trim() } else { "" };
+    let is_voice = content["msgtype"] == "m.audio" && !content["org.matrix.msc3245.voice"].is_null();
+    What::File(MatrixFile {
+        name: name.chars().take(MAX_NAME).collect(),
+        mime: content["info"]["mimetype"].as_str().map(|mime| mime.chars().take(MAX_NAME).collect()),
+        bytes: content["info"]["size"].as_u64(),
+        caption: caption[..caption.floor_char_boundary(MAX_TEXT)].to_owned(),
+        is_voice,
+        source: content["file"].to_string(),
+    })
+}
+
 /// What a message says; none when it is not for the agent.
 fn words(json: &Value, setting: Setting<'_>) -> Option<What> {
     let content = &json["content"];
@@ -99,7 +132,7 @@ fn words(json: &Value, setting: Setting<'_>) -> Option<What> {
             let text = text.trim();
             (!text.is_empty()).then(|| What::Text(text[..text.floor_char_boundary(MAX_TEXT)].to_owned()))
         }
-        "m.image" | "m.file" | "m.audio" | "m.video" => Some(What::Refused(Why::Medium)),
+        "m.image" | "m.file" | "m.audio" | "m.video" => Some(file(content, body)),
         _ => None,
     }
 }
@@ -157,7 +190,10 @@ mod tests {
         assert_eq!(said(&json!({"msgtype": "m.notice", "body": "a bot"}), DM), None);
         let asked = json!({"msgtype": "m.key.verification.request", "body": "wants to verify"});
         assert_eq!(said(&asked, DM), None, "a request to verify is no prompt");
-        assert_eq!(said(&json!({"msgtype": "m.image", "body": "cat.png"}), DM), Some(What::Refused(Why::Medium)));
+        assert_eq!(
+            said(&json!({"msgtype": "m.image", "body": "cat.png", "url": "mxc://x/y"}), DM),
+            Some(What::Refused(Why::OpenFile))
+        );
         assert_eq!(said(&json!({"msgtype": 3, "body": ["x"]}), DM), None);
     }
 
@@ -171,6 +207,21 @@ mod tests {
         assert!(said(&text("what says @timmy:x?"), room).is_some());
         let named = json!({"msgtype": "m.text", "body": "and you?", "m.mentions": {"user_ids": ["@timmy:x"]}});
         assert!(said(&named, room).is_some());
+    }
+
+    #[test]
+    fn a_file_has_a_name_a_caption_and_a_key_and_a_mark_its_message() {
+        let content = json!({"msgtype": "m.audio", "body": "listen", "filename": "a.ogg", "org.matrix.msc3245.voice": {},
+            "info": {"mimetype": "audio/ogg", "size": 7}, "file": {"url": "mxc://x/y"}});
+        let Some(What::File(file)) = said(&content, DM) else { panic!("no file") };
+        assert_eq!((file.name.as_str(), file.caption.as_str(), file.is_voice), ("a.ogg", "listen", true));
+        assert_eq!((file.bytes, file.mime.as_deref()), (Some(7), Some("audio/ogg")));
+        let bare = json!({"msgtype": "m.file", "body": "plan.txt", "file": {}});
+        let Some(What::File(file)) = said(&bare, DM) else { panic!("no file") };
+        assert_eq!((file.name.as_str(), file.caption.as_str(), file.is_voice), ("plan.txt", "", false));
+        let mark = json!({"type": "m.reaction", "content": {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}}});
+        assert_eq!(reaction(&mark), Some(("$1".into(), "👍".into())));
+        assert_eq!(reaction(&json!({"type": "m.room.message", "content": {}})), None);
     }
 
     #[test]

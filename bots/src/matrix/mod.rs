@@ -88,8 +88,29 @@ pub struct Incoming {
 pub enum What {
     /// Words to the agent.
     Text(String),
+    /// A file, a picture, a sound.
+    File(MatrixFile),
+    /// A mark on a message: (event, mark). It is never encrypted: the homeserver could have written it.
+    Reaction(String, String),
     /// Something that is not obeyed, or cannot be: the person hears why.
     Refused(Why),
+}
+
+/// A file in a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatrixFile {
+    /// Its name.
+    pub name: String,
+    /// MIME type, as its sender says.
+    pub mime: Option<String>,
+    /// Bytes, as its sender says.
+    pub bytes: Option<u64>,
+    /// What was written with it.
+    pub caption: String,
+    /// It was spoken into the phone.
+    pub is_voice: bool,
+    /// Where it is and how it is decrypted: `EncryptedFile` of the specification, as JSON.
+    pub source: String,
 }
 
 /// Why a message is not obeyed.
@@ -103,8 +124,8 @@ pub enum Why {
     UnsignedDevice,
     /// It could not be decrypted, and no key came in time.
     Unreadable,
-    /// A picture, a file, a voice message: not read yet.
-    Medium,
+    /// A file that is not encrypted.
+    OpenFile,
 }
 
 impl Why {
@@ -121,7 +142,7 @@ impl Why {
             Self::Unreadable => {
                 "I could not decrypt that message: your client has not given me the key. Please send it again."
             }
-            Self::Medium => "I cannot read files, pictures or voice messages yet. Please write it to me.",
+            Self::OpenFile => "That file is not encrypted, so anybody could have put it there. I do not read it.",
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What the agent says: Markdown, in threads and as replies, by edits while it is being written.
 
 use matrix_sdk::Room;
+use matrix_sdk::attachment::AttachmentConfig;
+use matrix_sdk::media::{MediaFormat, MediaRequestParameters};
 use matrix_sdk::ruma::api::client::receipt::create_receipt::v3::ReceiptType;
 use matrix_sdk::ruma::api::error::ErrorKind;
 use matrix_sdk::ruma::events::receipt::ReceiptThread;
 use matrix_sdk::ruma::events::relation::{Reply, Thread};
 use matrix_sdk::ruma::events::room::message::{Relation, ReplacementMetadata, RoomMessageEventContent};
+use matrix_sdk::ruma::events::room::{EncryptedFile, MediaSource};
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedTransactionId, RoomId};
 
 use super::Door;
@@ -67,6 +70,30 @@ impl Door {
                 _ => SayError::NotYet(error.to_string()),
             }),
         }
+    }
+
+    /// Fetches a file of a message and decrypts it; `source` is its `EncryptedFile` as JSON.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn download(&self, source: &str) -> Result<Vec<u8>, String> {
+        let file: EncryptedFile = serde_json::from_str(source).map_err(|_| "its key is garbled".to_owned())?;
+        let request =
+            MediaRequestParameters { source: MediaSource::Encrypted(Box::new(file)), format: MediaFormat::File };
+        let content = self.client.media().get_media_content(&request, false).await;
+        content.map_err(|error| error.to_string())
+    }
+
+    /// Says a sound, Opus in Ogg; under the same transaction it stands there once.
+    ///
+    /// # Errors
+    /// [`SayError`].
+    pub async fn say_sound(&self, room: &str, transaction: &str, sound: Vec<u8>) -> Result<(), SayError> {
+        let room = self.room(room)?;
+        let config = AttachmentConfig::new().txn_id(OwnedTransactionId::from(transaction));
+        let ogg = "audio/ogg".parse::<mime::Mime>().map_err(|error| SayError::Never(error.to_string()))?;
+        let sent = room.send_attachment("answer.ogg", &ogg, sound, config).await;
+        sent.map(drop).map_err(|error| SayError::NotYet(error.to_string()))
     }
 
     /// Shows that it writes, for four seconds; or no more.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::answer::Answer;
 use super::http::{BODY_BYTES_MAX, Server, unreachable};
 use super::sse::SseLines;
-use super::{ChatRequest, Message, Model, ModelConfig, ModelError, Reply, Role, Usage};
+use super::{ChatRequest, Message, Model, ModelConfig, ModelError, Reply, Role, ToolCall, ToolOffer, Usage};
 
 const VERSION: &str = "2023-06-01";
 /// The API wants a limit; what is asked where nobody set one.
@@ -36,11 +36,15 @@ impl AnthropicModel {
         let (rules, said): (Vec<&Message>, Vec<&Message>) =
             request.messages.iter().partition(|m| m.role == Role::System);
         let system = rules.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
+        let said: Vec<Value> = said.into_iter().map(message).collect();
         let max_tokens = request.max_tokens.unwrap_or(MAX_TOKENS);
         let mut body =
             json!({ "model": self.0.config.model, "messages": said, "max_tokens": max_tokens, "stream": true });
         if !system.is_empty() {
             body["system"] = system.into();
+        }
+        if !request.tools.is_empty() {
+            body["tools"] = request.tools.iter().map(tool).collect();
         }
         // Newer models refuse both at once.
         if let Some(t) = request.temperature {
@@ -50,6 +54,27 @@ impl AnthropicModel {
         }
         body
     }
+}
+
+/// Calls and their answers are blocks of content; an answer stands in the person's turn.
+fn message(message: &Message) -> Value {
+    if let Some(id) = &message.answers {
+        let block = json!({ "type": "tool_result", "tool_use_id": id, "content": message.content });
+        return json!({ "role": "user", "content": [block] });
+    }
+    let role = if message.role == Role::Assistant { "assistant" } else { "user" };
+    if message.calls.is_empty() {
+        return json!({ "role": role, "content": message.content });
+    }
+    let text = (!message.content.is_empty()).then(|| json!({ "type": "text", "text": message.content }));
+    let call =
+        |call: &ToolCall| json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments });
+    let blocks: Vec<Value> = text.into_iter().chain(message.calls.iter().map(call)).collect();
+    json!({ "role": role, "content": blocks })
+}
+
+fn tool(offer: &ToolOffer) -> Value {
+    json!({ "name": offer.name, "description": offer.description, "input_schema": offer.parameters })
 }
 
 #[async_trait]
@@ -71,7 +96,13 @@ enum Chunk {
     MessageStart {
         message: Started,
     },
+    ContentBlockStart {
+        index: usize,
+        content_block: Block,
+    },
     ContentBlockDelta {
+        #[serde(default)]
+        index: usize,
         delta: Piece,
     },
     MessageDelta {
@@ -91,10 +122,20 @@ struct Started {
     usage: Option<Cost>,
 }
 
-/// Text; thinking and others have none.
+/// A block that begins; text and thinking have neither id nor name.
+#[derive(Deserialize)]
+struct Block {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+/// Text, or more of a call's arguments; thinking and others have neither.
 #[derive(Deserialize)]
 struct Piece {
     text: Option<String>,
+    partial_json: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +165,15 @@ fn take(answer: &mut Answer, payload: &str) -> Result<Option<String>, ModelError
             let prompt_tokens = message.usage.map_or(0, |cost| cost.input_tokens);
             answer.usage = Some(Usage { prompt_tokens, completion_tokens: 0 });
         }
-        Chunk::ContentBlockDelta { delta } => return answer.push(&delta.text.unwrap_or_default()).map(Some),
+        Chunk::ContentBlockStart { index, content_block: Block { id, name } } if !name.is_empty() => {
+            answer.push_call(index, &id, &name, "")?;
+        }
+        Chunk::ContentBlockDelta { index, delta } => {
+            if let Some(more) = delta.partial_json {
+                answer.push_call(index, "", "", &more)?;
+            }
+            return answer.push(&delta.text.unwrap_or_default()).map(Some);
+        }
         Chunk::MessageDelta { delta, usage } => {
             answer.finish = delta.stop_reason.or(answer.finish.take());
             if let (Some(known), Some(cost)) = (&mut answer.usage, usage) {
@@ -138,7 +187,7 @@ fn take(answer: &mut Answer, payload: &str) -> Result<Option<String>, ModelError
                 reason: format!("error inside the stream: {}", error.r#type),
             });
         }
-        Chunk::Other => {}
+        Chunk::ContentBlockStart { .. } | Chunk::Other => {}
     }
     Ok(Some(String::new()))
 }
@@ -182,6 +231,25 @@ mod tests {
         let reply = answer.into_reply().unwrap();
         assert_eq!(reply.text, "Hello");
         assert_eq!(reply.usage, Some(Usage { prompt_tokens: 25, completion_tokens: 15 }));
+    }
+
+    #[test]
+    fn a_call_comes_together_from_its_parts_and_its_answer_goes_back() {
+        let mut answer = Answer::default();
+        for payload in [
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t1","name":"fetch","input":{}}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"url\":"}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"\"x\"}"}}"#,
+        ] {
+            take(&mut answer, payload).unwrap();
+        }
+        let reply = answer.into_reply().unwrap();
+        let call = ToolCall { id: "t1".into(), name: "fetch".into(), arguments: json!({ "url": "x" }) };
+        assert_eq!(reply.calls, [call]);
+        let said = Message { calls: reply.calls, ..Message::new(Role::Assistant, "") };
+        assert_eq!(message(&said)["content"][0]["input"]["url"], "x");
+        let result = message(&Message::result("t1", "a page"));
+        assert_eq!((&result["role"], &result["content"][0]["tool_use_id"]), (&json!("user"), &json!("t1")));
     }
 
     #[test]

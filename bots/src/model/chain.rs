@@ -394,7 +394,7 @@ impl Trail {
                 let usage = reply.usage.filter(|u| u.total() > 0).unwrap_or_else(|| guess(reply.text.len()));
                 tab.settle(usage.total());
                 let model_name = slot.link.config.name.clone();
-                Some(Ok(Completion { text: reply.text, model_name, usage }))
+                Some(Ok(Completion { text: reply.text, calls: reply.calls, model_name, usage }))
             }
             Attempt::Failed { error, received } => {
                 let free = received == 0

@@ -28,7 +28,7 @@ pub use find::{Found, USUAL, find};
 pub use openai::OpenAiModel;
 pub use types::{
     Api, ChainError, ChatRequest, Completion, Delta, Message, ModelConfig, ModelError, Reply, Role, Secret, Serves,
-    Usage,
+    ToolCall, ToolOffer, Usage,
 };
 
 use async_trait::async_trait;

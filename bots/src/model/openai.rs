@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::answer::Answer;
 use super::http::{BODY_BYTES_MAX, Server, unreachable};
 use super::sse::SseLines;
-use super::{ChatRequest, Model, ModelConfig, ModelError, Reply, Usage};
+use super::{ChatRequest, Message, Model, ModelConfig, ModelError, Reply, Role, ToolCall, ToolOffer, Usage};
 
 /// A model behind an OpenAI-compatible server.
 pub struct OpenAiModel(Server);
@@ -28,10 +28,14 @@ impl OpenAiModel {
         }
     }
 
-    fn body(&self, request: &ChatRequest, ask_usage: bool) -> Value {
-        let mut body = json!({ "model": self.0.config.model, "messages": request.messages, "stream": true });
-        if ask_usage {
+    fn body(&self, request: &ChatRequest, extras: Extras) -> Value {
+        let messages: Vec<Value> = request.messages.iter().map(message).collect();
+        let mut body = json!({ "model": self.0.config.model, "messages": messages, "stream": true });
+        if extras == Extras::All {
             body["stream_options"] = json!({ "include_usage": true });
+        }
+        if extras != Extras::None && !request.tools.is_empty() {
+            body["tools"] = request.tools.iter().map(tool).collect();
         }
         if let Some(n) = request.max_tokens {
             body["max_tokens"] = n.into();
@@ -45,19 +49,61 @@ impl OpenAiModel {
         body
     }
 
-    async fn post(&self, request: &ChatRequest, ask_usage: bool) -> Result<Response, ModelError> {
-        self.0.post("chat/completions", &self.body(request, ask_usage), |post| self.authorised(post)).await
+    async fn post(&self, request: &ChatRequest, extras: Extras) -> Result<Response, ModelError> {
+        self.0.post("chat/completions", &self.body(request, extras), |post| self.authorised(post)).await
     }
+
+    /// Asks with all fields, and with fewer where the server refuses: some know no `stream_options`, some models no tools.
+    async fn ask(&self, request: &ChatRequest) -> Result<Response, ModelError> {
+        let mut answer = self.post(request, Extras::All).await;
+        let knows_tools = request.tools.is_empty() || request.messages.iter().any(|m| m.role == Role::Tool);
+        let fewer: &[Extras] = if knows_tools { &[Extras::Tools] } else { &[Extras::Tools, Extras::None] };
+        for extras in fewer {
+            let Err(ModelError::Rejected { .. }) = answer else { break };
+            answer = self.post(request, *extras).await;
+        }
+        answer
+    }
+}
+
+/// Fields that not every server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extras {
+    All,
+    Tools,
+    None,
+}
+
+fn message(message: &Message) -> Value {
+    let role = match message.role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    };
+    let mut wire = json!({ "role": role, "content": message.content });
+    if let Some(id) = &message.answers {
+        wire["tool_call_id"] = id.as_str().into();
+    }
+    if !message.calls.is_empty() {
+        let call = |call: &ToolCall| {
+            let function = json!({ "name": call.name, "arguments": call.arguments.to_string() });
+            json!({ "id": call.id, "type": "function", "function": function })
+        };
+        wire["tool_calls"] = message.calls.iter().map(call).collect();
+    }
+    wire
+}
+
+fn tool(offer: &ToolOffer) -> Value {
+    let function = json!({ "name": offer.name, "description": offer.description, "parameters": offer.parameters });
+    json!({ "type": "function", "function": function })
 }
 
 #[async_trait]
 impl Model for OpenAiModel {
     async fn complete(&self, request: &ChatRequest, pieces: mpsc::Sender<String>) -> Result<Reply, ModelError> {
-        let response = match self.post(request, true).await {
-            // Some servers refuse fields that they do not know: `stream_options` is the only uncommon one.
-            Err(ModelError::Rejected { .. }) => self.post(request, false).await?,
-            other => other?,
-        };
+        let response = self.ask(request).await?;
         let streamed = response
             .headers()
             .get(header::CONTENT_TYPE)
@@ -85,8 +131,20 @@ fn take(answer: &mut Answer, payload: &str) -> Result<String, ModelError> {
     let mut new = String::new();
     if let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() {
         answer.finish = choice.finish_reason.or(answer.finish.take());
-        if let Some(text) = choice.delta.or(choice.message).and_then(|m| m.content) {
+        let said = choice.delta.or(choice.message).unwrap_or_default();
+        if let Some(text) = said.content {
             new = answer.push(&text)?;
+        }
+        for (place, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
+            let (index, function) = (call.index.unwrap_or(place), call.function.unwrap_or_default());
+            let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
+            // Ollama gives the object itself.
+            let arguments = match function.arguments {
+                Some(Value::String(text)) => text,
+                Some(Value::Null) | None => String::new(),
+                Some(object) => object.to_string(),
+            };
+            answer.push_call(index, &id, &name, &arguments)?;
         }
     }
     Ok(new)
@@ -107,9 +165,23 @@ struct Choice {
 }
 
 /// Reasoning fields are not read: they are the model's own business.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Said {
     content: Option<String>,
+    tool_calls: Option<Vec<CallPart>>,
+}
+
+#[derive(Deserialize)]
+struct CallPart {
+    index: Option<usize>,
+    id: Option<String>,
+    function: Option<FunctionPart>,
+}
+
+#[derive(Deserialize, Default)]
+struct FunctionPart {
+    name: Option<String>,
+    arguments: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use nips::Audience;
+use serde_json::Value;
 use url::{Host, Url};
 
 /// A secret that shows itself to nobody: neither `Debug` nor any error prints it.
@@ -104,8 +105,7 @@ pub struct ModelConfig {
 }
 
 /// Who said a message of a chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The rules of the talk.
     System,
@@ -113,15 +113,55 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool, to the model that called it.
+    Tool,
 }
 
 /// One message of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Who said it.
     pub role: Role,
     /// What was said.
     pub content: String,
+    /// Tools that the model wants called; none in what others say.
+    pub calls: Vec<ToolCall>,
+    /// The id of the call that a tool answers; none in what others say.
+    pub answers: Option<String>,
+}
+
+impl Message {
+    /// Makes a message of plain words.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), calls: Vec::new(), answers: None }
+    }
+
+    /// What a tool says to the call `id`.
+    pub fn result(id: &str, content: impl Into<String>) -> Self {
+        Self { answers: Some(id.to_owned()), ..Self::new(Role::Tool, content) }
+    }
+}
+
+/// A tool that a model wants called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// Names the call within the chat.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// A JSON object; what a model wrote that is none stands here as a string.
+    pub arguments: Value,
+}
+
+/// A tool that a model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOffer {
+    /// `[A-Za-z0-9_-]`, at most 64 characters.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments, an object.
+    pub parameters: Value,
 }
 
 /// What a model is asked.
@@ -137,13 +177,14 @@ pub struct ChatRequest {
     pub top_p: Option<f32>,
     /// True when the messages carry memories: models that may not see memory are passed over.
     pub carries_memory: bool,
+    /// Tools that the model may call.
+    pub tools: Vec<ToolOffer>,
 }
 
 impl ChatRequest {
     /// Makes a request of one system and one user message.
     pub fn new(system: &str, user: &str) -> Self {
-        let message = |role, content: &str| Message { role, content: content.to_owned() };
-        Self { messages: vec![message(Role::System, system), message(Role::User, user)], ..Self::default() }
+        Self { messages: vec![Message::new(Role::System, system), Message::new(Role::User, user)], ..Self::default() }
     }
 
     /// The bytes of all messages together.
@@ -174,20 +215,24 @@ impl Usage {
     }
 }
 
-/// What one model answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one model answered: text, calls of tools, or both.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// The whole text.
     pub text: String,
+    /// Tools that it wants called before it goes on.
+    pub calls: Vec<ToolCall>,
     /// What the server says it cost, where it says so.
     pub usage: Option<Usage>,
 }
 
 /// What the chain answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The whole text, never empty.
+    /// The whole text; empty only where tools are called.
     pub text: String,
+    /// Tools that the model wants called before it goes on.
+    pub calls: Vec<ToolCall>,
     /// The owner's name of the model that wrote it.
     pub model_name: String,
     /// What it cost; estimated where the server did not say.

@@ -19,6 +19,16 @@ pub enum Command {
     Peers,
     /// The models, in their order.
     Models,
+    /// The tools that I may use for this person.
+    Tools,
+    /// Link another account of mine: the account, or the code.
+    Link(String),
+    /// Take such a link away.
+    Unlink(String),
+    /// Yes to what was proposed under this code.
+    Approve(String),
+    /// No to it.
+    Deny(String),
     /// Stop answering what I asked before.
     Stop,
     /// A command that is none, with the nearest one that is.
@@ -28,7 +38,7 @@ pub enum Command {
 }
 
 /// Name, what follows it, what it does.
-pub const COMMANDS: [(&str, &str, &str); 9] = [
+pub const COMMANDS: [(&str, &str, &str); 14] = [
     ("help", "", "what you can say"),
     ("status", "", "how I am"),
     ("remember", "TEXT", "I keep it"),
@@ -37,6 +47,11 @@ pub const COMMANDS: [(&str, &str, &str); 9] = [
     ("jobs", "", "the newest jobs (my owner only)"),
     ("peers", "", "my sister nodes (my owner only)"),
     ("model", "", "the models that answer you, in order"),
+    ("tools", "", "what I can use for you"),
+    ("approve", "CODE", "yes, do what you asked me for"),
+    ("deny", "CODE", "no, leave it"),
+    ("link", "ACCOUNT", "link your Matrix account and your Nostr key: one talk, one memory"),
+    ("unlink", "@YOU:SERVER", "take such a link away"),
     ("stop", "", "I stop what I am answering you"),
 ];
 
@@ -71,6 +86,11 @@ impl Command {
             "jobs" => Self::Jobs,
             "peers" => Self::Peers,
             "model" | "models" => Self::Models,
+            "tools" => Self::Tools,
+            "approve" | "yes" => with(Self::Approve, "!approve CODE"),
+            "deny" | "no" => with(Self::Deny, "!deny CODE"),
+            "link" => with(Self::Link, "!link @you:example.org, or !link npub1…, or !link CODE"),
+            "unlink" => with(Self::Unlink, "!unlink @you:example.org"),
             "stop" | "cancel" => Self::Stop,
             _ => Self::Unknown(name),
         })
@@ -86,6 +106,11 @@ impl Command {
             | Self::Recall(_)
             | Self::Forget(_)
             | Self::Models
+            | Self::Tools
+            | Self::Link(_)
+            | Self::Unlink(_)
+            | Self::Approve(_)
+            | Self::Deny(_)
             | Self::Stop
             | Self::Unknown(_)
             | Self::Incomplete(_) => false,

@@ -32,10 +32,11 @@ pub fn recent(turns: &[Turn], tokens: usize) -> Vec<Message> {
         left -= cost;
         from -= 1;
     }
-    let message = |role, content: String| Message { role, content };
     turns[from..]
         .iter()
-        .flat_map(|turn| [message(Role::User, turn.said.clone()), message(Role::Assistant, cut(&turn.answered))])
+        .flat_map(|turn| {
+            [Message::new(Role::User, turn.said.as_str()), Message::new(Role::Assistant, cut(&turn.answered))]
+        })
         .collect()
 }
 

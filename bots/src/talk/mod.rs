@@ -1,7 +1,10 @@
-//! What a talk is beside its newest message: what was said before, and the commands that every door knows.
+//! What a talk is beside its newest message: what was said before, the commands that every door knows, and
+//! what waits for a yes.
 
+mod approval;
 mod command;
 mod history;
 
+pub use approval::{Approval, Means, Refusal, WAITS_S, code};
 pub use command::{COMMANDS, Command, help};
 pub use history::{HISTORY_TOKENS, Turn, recent};

@@ -121,7 +121,7 @@ impl Worker for GenerateWorker {
         let text = self.reader.read_all(task, cancel).await?;
         let request = Self::request(task, &text);
         let done = complete(&self.chain, &request, task.audience, progress, cancel).await?;
-        Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() })
+        Ok(Output::written(done.text, done.model_name))
     }
 }
 

@@ -28,7 +28,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::tools::Proposal;
 pub use workshop::Workshop;
+
+/// The readable text of a page that came as a file.
+pub(crate) fn readable(html: &str) -> String {
+    html::readable(html, "https://file.invalid/", false)
+}
 
 /// Text extraction.
 pub const KIND_EXTRACT: u16 = 5000;
@@ -91,7 +97,7 @@ impl TaskInput {
 }
 
 /// What a worker made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// The content of the result.
     pub content: String,
@@ -99,12 +105,19 @@ pub struct Output {
     pub model: Option<String>,
     /// Ids of the memories in it.
     pub memories: Vec<String>,
+    /// A call that waits for the person's yes.
+    pub proposal: Option<Proposal>,
 }
 
 impl Output {
     /// An output that no model had a hand in.
     pub fn plain(content: String) -> Self {
-        Self { content, model: None, memories: Vec::new() }
+        Self { content, model: None, memories: Vec::new(), proposal: None }
+    }
+
+    /// An output of a model.
+    pub fn written(content: String, model: String) -> Self {
+        Self { model: Some(model), ..Self::plain(content) }
     }
 }
 

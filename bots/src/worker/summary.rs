@@ -40,7 +40,7 @@ impl Worker for SummaryWorker {
             let request = ChatRequest::new(&system, &delimited(task, &text));
             match complete(&self.chain, &request, task.audience, progress, cancel).await {
                 Ok(done) => {
-                    return Ok(Output { content: done.text, model: Some(done.model_name), memories: Vec::new() });
+                    return Ok(Output::written(done.text, done.model_name));
                 }
                 Err(ChainError::Cancelled) => return Err(WorkError::Cancelled),
                 Err(error) => tracing::debug!(%error, "summary falls back to extraction"),

@@ -133,6 +133,14 @@ impl Workshop {
         self.reader.read_url(url, false, cancel).await
     }
 
+    /// A file at an address that somebody named, by the same guard as pages.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words.
+    pub async fn download(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
+        self.reader.fetcher().get_bytes(url, bytes_max).await.map_err(|error| error.to_string())
+    }
+
     /// The model chain.
     pub fn chain(&self) -> &Chain {
         &self.chain

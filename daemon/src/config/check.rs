@@ -1,18 +1,22 @@
 //! What a parsed configuration must also satisfy.
 
+use std::collections::BTreeSet;
+
 use nips::Attestation;
 use nips::identity::{ExternalIdentity, is_local_part};
 use nips::job::REQUEST_KINDS;
+use nostr::PublicKey;
 
 use super::{Config, Embedder, EmbedderKind};
 
 /// Says in words what is wrong.
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    not_built(config)?;
+    voice(config)?;
     node(config)?;
     federation(config)?;
     attestation(config)?;
     matrix(config)?;
+    tools(config)?;
     dvm(config)?;
     embedder(config)?;
     if let Some(country) = &config.owner.country
@@ -31,10 +35,71 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-fn not_built(config: &Config) -> Result<(), String> {
-    let later = [("[tools]", !config.tools.is_empty()), ("[voice]", !config.voice.is_empty())];
-    match later.iter().find(|(_, used)| *used) {
-        Some((key, _)) => Err(format!("{key} is not built yet in this release; take it out for now")),
+fn voice(config: &Config) -> Result<(), String> {
+    let voice = &config.voice;
+    let is_used = voice.hears.is_some() || voice.speaks.is_some() || voice.api_key_file.is_some();
+    match &voice.base_url {
+        None if is_used => {
+            Err("voice.base_url: name the speech server, for example \"http://127.0.0.1:8000/v1\"".to_owned())
+        }
+        None => Ok(()),
+        Some(url) if !matches!(url.scheme(), "http" | "https") => {
+            Err("voice.base_url must be http:// or https://".to_owned())
+        }
+        Some(_) if voice.hears.is_none() && voice.speaks.is_none() => {
+            Err("voice: name a model that hears, for example hears = \"whisper-1\", or one that speaks".to_owned())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn tools(config: &Config) -> Result<(), String> {
+    let tools = &config.tools;
+    let names =
+        tools.mcp.iter().map(|m| ("tools.mcp", &m.name)).chain(tools.wasm.iter().map(|w| ("tools.wasm", &w.name)));
+    let mut seen = BTreeSet::new();
+    for (section, name) in names {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > 24 || !name.chars().all(is_plain) {
+            return Err(format!("{section}.name: `{name}` must be 1 to 24 of a-z, 0-9, '-' and '_'"));
+        }
+        if !seen.insert(name) {
+            return Err(format!("{section}.name: `{name}` is there twice"));
+        }
+    }
+    for mcp in &tools.mcp {
+        match (&mcp.url, mcp.command.is_empty()) {
+            (None, true) | (Some(_), false) => {
+                return Err(format!("tools.mcp `{}`: name either a command or a url", mcp.name));
+            }
+            (Some(url), true) if !matches!(url.scheme(), "http" | "https") => {
+                return Err(format!("tools.mcp `{}`: url must be http:// or https://", mcp.name));
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+        grantees("tools.mcp", &mcp.name, &mcp.people)?;
+    }
+    for wasm in &tools.wasm {
+        grantees("tools.wasm", &wasm.name, &wasm.people)?;
+        let is_object = serde_json::from_str::<serde_json::Value>(&wasm.parameters).is_ok_and(|v| v.is_object());
+        if !is_object {
+            return Err(format!("tools.wasm `{}`: parameters must be a JSON Schema, a JSON object", wasm.name));
+        }
+        if !(1..=1024).contains(&wasm.memory_mib) || !(1..=60).contains(&wasm.time_s) {
+            return Err(format!("tools.wasm `{}`: memory_mib must be 1 to 1024 and time_s 1 to 60", wasm.name));
+        }
+    }
+    Ok(())
+}
+
+fn grantees(section: &str, name: &str, people: &[String]) -> Result<(), String> {
+    let is_known = |one: &String| {
+        matches!(one.as_str(), "owner" | "people") || one.starts_with('@') || PublicKey::parse(one).is_ok()
+    };
+    match people.iter().find(|one| !is_known(one)) {
+        Some(one) => {
+            Err(format!("{section} `{name}`: for: `{one}` is neither \"people\" nor an npub nor a Matrix user id"))
+        }
         None => Ok(()),
     }
 }

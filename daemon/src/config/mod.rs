@@ -3,6 +3,7 @@
 mod check;
 mod unknown;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -183,6 +184,100 @@ section! {
         /// What this node says about others' finished work goes to relays too.
         publish_labels: bool = true,
     }
+}
+
+section! {
+    /// `[voice]`: a server that speaks OpenAI's `/v1/audio`.
+    Speech {
+        /// Up to and including `/v1`.
+        base_url: Option<Url> = None,
+        /// File with the key.
+        api_key_file: Option<PathBuf> = None,
+        /// The model that writes speech down.
+        hears: Option<String> = None,
+        /// The model that speaks.
+        speaks: Option<String> = None,
+        /// Its voice.
+        voice: String = "alloy".to_owned(),
+    }
+}
+
+/// `[tools]`: what a model may do in the talk of a person.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToolsSection {
+    /// Folder whose folders hold a `SKILL.md`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skills: Option<PathBuf>,
+    /// MCP servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<Mcp>,
+    /// Tools in WebAssembly.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wasm: Vec<Wasm>,
+}
+
+/// One of `[[tools.mcp]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mcp {
+    /// Its tools carry it.
+    pub name: String,
+    /// A program that speaks on its standard streams, with its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Added to the program's environment, which holds nothing of the node's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Or a server over HTTP.
+    pub url: Option<Url>,
+    /// File with its bearer token.
+    pub token_file: Option<PathBuf>,
+    /// Who may use it beside the owner: npubs, MXIDs, or "people".
+    #[serde(default, rename = "for")]
+    pub people: Vec<String>,
+    /// Tools that are taken; empty takes all.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Tools that are called without asking.
+    #[serde(default)]
+    pub safe: Vec<String>,
+}
+
+/// One of `[[tools.wasm]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wasm {
+    /// The tool's name.
+    pub name: String,
+    /// The module.
+    pub file: PathBuf,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    #[serde(default = "any_object")]
+    pub parameters: String,
+    /// Who may use it beside the owner.
+    #[serde(default, rename = "for")]
+    pub people: Vec<String>,
+    /// Memory of one call, MiB.
+    #[serde(default = "wasm_memory")]
+    pub memory_mib: usize,
+    /// Time of one call, seconds.
+    #[serde(default = "wasm_time")]
+    pub time_s: u64,
+}
+
+fn any_object() -> String {
+    r#"{"type":"object"}"#.to_owned()
+}
+
+const fn wasm_memory() -> usize {
+    64
+}
+
+const fn wasm_time() -> u64 {
+    5
 }
 
 /// `embedder.kind`
@@ -399,9 +494,9 @@ pub struct Config {
     /// `[matrix]`
     pub matrix: Matrix,
     /// `[tools]`
-    pub tools: toml::Table,
+    pub tools: ToolsSection,
     /// `[voice]`
-    pub voice: toml::Table,
+    pub voice: Speech,
     /// `[federation]`
     pub federation: Federation,
 }

@@ -2,14 +2,15 @@
 
 use bots::matrix::{Incoming, What};
 use nips::card::CARD_KIND;
-use nips::dm::WRAP_KIND;
+use nips::dm::{Content, WRAP_KIND};
 use nips::job::request::{self, ParseError};
 use nips::job::{Input, JobId, REQUEST_KINDS, Standing, Verdict, admit};
 use nips::{Audience, DirectMessage, JobRequest};
 use nostr::{Event, EventId, JsonUtil, RelayUrl};
 use tokio::sync::mpsc;
 
-use super::order::{Order, Origin, Work};
+use super::links::Account;
+use super::order::{Attachment, FilePlace, Order, Origin, Work};
 use super::rates::Purpose;
 use super::round::Round;
 use super::turn::crowd;
@@ -261,7 +262,8 @@ impl Desk {
     fn message(&mut self, round: &mut Round, message: &DirectMessage, came_by: Option<RelayUrl>) {
         let now = round.now_ms / 1000;
         let back_s = self.rules.catch_up_s.max(MESSAGES_BACK_S);
-        let too_old = message.created_at < self.rules.first_start_s.max(now.saturating_sub(back_s));
+        let is_gone = message.expires_at.is_some_and(|at| at <= now);
+        let too_old = is_gone || message.created_at < self.rules.first_start_s.max(now.saturating_sub(back_s));
         let own = message.author == self.tools.speaker.node;
         if own || too_old || !round.is_new(message.id.to_bytes()) || !self.is_open_for_talk() {
             return self.tools.metrics.dropped("duplicate");
@@ -281,7 +283,11 @@ impl Desk {
             id: message.id.into(),
             work,
             audience,
-            origin: Origin::Message { author: message.author, came_by },
+            origin: Origin::Message {
+                author: message.author,
+                came_by,
+                lasts_s: message.expires_at.map(|at| at.saturating_sub(message.created_at)),
+            },
             on: None,
         };
         self.begin(
@@ -296,11 +302,27 @@ impl Desk {
         let Incoming { room, event, sender, thread, what, .. } = incoming;
         let id = crate::matrix::job_of(&event);
         let audience = self.people.audience_of(&sender);
-        if !audience.is_known() || !round.is_new(*id.as_bytes()) || !self.is_open_for_talk() {
+        let links =
+            matches!(&what, What::Text(text) if self.people.awaits_link(&Account::Matrix(sender.clone()), text));
+        if !(audience.is_known() || links) || !round.is_new(*id.as_bytes()) || !self.is_open_for_talk() {
             return self.tools.metrics.dropped("duplicate");
         }
         let work = match what {
-            What::Text(text) => Work::Talk { text },
+            What::Text(text) => Work::talk(text),
+            What::File(file) => Work::Talk {
+                text: file.caption,
+                file: Some(Box::new(Attachment {
+                    name: file.name,
+                    mime: file.mime,
+                    is_voice: file.is_voice,
+                    place: FilePlace::Matrix(file.source),
+                    content: None,
+                })),
+            },
+            What::Reaction(on, mark) => {
+                let Some(yes) = consent(&mark) else { return };
+                Work::Mark { on, yes }
+            }
             What::Refused(why) => Work::Say { text: why.words().to_owned() },
         };
         let order = Order { id, work, audience, origin: Origin::Matrix { room, event, sender, thread }, on: None };
@@ -323,9 +345,15 @@ impl Desk {
         if claimed {
             return Some(Work::Welcome);
         }
+        if audience.is_known() || self.people.awaits_link(&Account::Nostr(message.author), &message.text) {
+            return talk(message);
+        }
+        if message.content != Content::Words {
+            return None;
+        }
         // Somebody in a crisis is heard whoever they are, and however often they write.
-        if audience.is_known() || self.tools.conscience.check(&message.text).is_some() {
-            return Some(Work::Talk { text: message.text.clone() });
+        if self.tools.conscience.check(&message.text).is_some() {
+            return Some(Work::talk(message.text.clone()));
         }
         let greeted = self.greeted.get(&message.author).is_some_and(|at| at + GREET_EVERY_MS > round.now_ms);
         if self.greeted.len() >= MAX_GREETED {
@@ -390,5 +418,32 @@ impl Desk {
             live.listeners.push(listener);
         }
         Ok(id)
+    }
+}
+
+/// What a known person's message asks for.
+fn talk(message: &DirectMessage) -> Option<Work> {
+    Some(match &message.content {
+        Content::Words => Work::talk(message.text.clone()),
+        Content::Reaction => Work::Mark { on: message.reply_to?.to_hex(), yes: consent(&message.text)? },
+        Content::File(file) => {
+            let name = file.url.rsplit('/').next().unwrap_or_default();
+            let name = name.split(['?', '#']).next().unwrap_or_default().chars().take(120).collect();
+            let is_voice = file.mime.as_deref().is_some_and(|mime| mime.starts_with("audio/"));
+            let place = FilePlace::Nostr(file.clone());
+            let attachment = Attachment { name, mime: file.mime.clone(), is_voice, place, content: None };
+            Work::Talk { text: String::new(), file: Some(Box::new(attachment)) }
+        }
+    })
+}
+
+/// What a mark says to a question; most say nothing.
+fn consent(mark: &str) -> Option<bool> {
+    let mark = mark.trim().trim_end_matches('\u{fe0f}');
+    let plain: String = mark.chars().filter(|c| !('\u{1f3fb}'..='\u{1f3ff}').contains(c)).collect();
+    match plain.as_str() {
+        "+" | "👍" | "✅" | "✔" => Some(true),
+        "-" | "👎" | "❌" | "✖" => Some(false),
+        _ => None,
     }
 }

@@ -10,9 +10,11 @@
 //! and only then acts. Recovery: crashed before the commit, the doors bring the inputs again (the embedded relay by its
 //! sequence number, outside relays by their cursors); crashed after it, the journal's open jobs are restarted at the next start.
 
+mod attach;
 mod doors;
 mod errand;
 mod intake;
+mod links;
 mod live;
 pub mod lookup;
 mod open;
@@ -31,7 +33,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bots::{Conscience, NodeFacts, Soul, Workshop};
-use memory::Memory;
+use memory::{Draft, Memory, Query};
 use nips::job::{Input, JobId, State};
 use nips::{Audience, DirectMessage, JobRequest};
 use nostr::{Event, PublicKey, RelayUrl};
@@ -43,6 +45,7 @@ use tokio_util::task::TaskTracker;
 use crate::journal::{Arrival, Journal, JournalError, Word, now_ms};
 use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
+use links::Account;
 use live::Live;
 use order::Order;
 use rates::Rates;
@@ -51,11 +54,16 @@ use speaker::Speaker;
 use waiting::Waiting;
 
 pub use doors::{follow_pool, follow_relay};
+pub use links::Links;
 
 /// Messages that may wait for the desk; doors wait behind it.
 const QUEUE: usize = 2048;
 /// Messages that one round takes.
 const ROUND: usize = 256;
+/// Under which name the journal keeps the links between accounts.
+pub const LINKS: &str = "links";
+/// Memories of one account that are moved when it is linked.
+const KEPT_MAX: usize = 10_000;
 /// How long the desk waits before it tries a failed write again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -195,6 +203,10 @@ pub struct Tools {
     pub workshop: Arc<Workshop>,
     /// What the agent remembers.
     pub memories: Arc<dyn bots::Memories>,
+    /// What a model may do in the talk of a person.
+    pub toolbox: crate::toolbox::Furnished,
+    /// How things are done here; none where no folder is named.
+    pub skills: Option<crate::skills::Skills>,
     /// Reads every message first.
     pub conscience: Conscience,
     /// The owner's country, for crisis lines.
@@ -227,6 +239,10 @@ pub struct Tools {
     pub openers: Arc<Semaphore>,
     /// Who is who; changes when somebody claims the node.
     pub people: RwLock<People>,
+    /// Held while links between accounts change.
+    pub linking: tokio::sync::Mutex<()>,
+    /// Speech; none where no server is configured.
+    pub voice: Option<bots::voice::Voice>,
     /// Strangers are served: false when the disk is nearly full.
     pub room: Arc<AtomicBool>,
 }
@@ -235,6 +251,45 @@ impl Tools {
     /// The owner, if there is one.
     pub fn owner(&self) -> Option<PublicKey> {
         self.people.read().unwrap_or_else(PoisonError::into_inner).owner
+    }
+
+    /// Changes the links between accounts and writes them down.
+    ///
+    /// # Errors
+    /// When the journal refuses; then nothing changes.
+    async fn change_links<T>(&self, change: impl FnOnce(&mut Links) -> T) -> Result<T, JournalError> {
+        let links = Arc::clone(&self.people.read().unwrap_or_else(PoisonError::into_inner).links);
+        let _one_at_a_time = self.linking.lock().await;
+        let mut changed = links.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let outcome = change(&mut changed);
+        self.journal.set_meta(LINKS, serde_json::to_string(&changed).unwrap_or_default()).await?;
+        *links.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        Ok(outcome)
+    }
+
+    /// What an MXID said and what was kept for it belongs to `npub` from now on.
+    ///
+    /// # Errors
+    /// When the journal or the memory refuses; said again it goes on.
+    async fn moved(&self, mxid: &str, npub: PublicKey) -> anyhow::Result<()> {
+        let old = person_of(mxid);
+        let new = match self.people.read().unwrap_or_else(PoisonError::into_inner).audience(&npub) {
+            Audience::Owner => None,
+            Audience::Person(_) | Audience::Member | Audience::Stranger => Some(npub),
+        };
+        self.journal.rename_person(old.to_hex(), new.map_or("owner".to_owned(), |key| key.to_hex())).await?;
+        let kept = Query { person: Some(old), limit: KEPT_MAX, ..Query::new("") };
+        let drafts = self.memory.search(&kept, Audience::Owner).await?.into_iter().map(|found| Draft {
+            kind: found.entry.kind,
+            person: new,
+            tags: found.entry.tags,
+            importance: found.entry.importance,
+            created_at: Some(found.entry.created_at),
+            supersedes: [found.entry.id].into(),
+            ..Draft::new(found.entry.text)
+        });
+        self.memory.add_all(drafts.collect()).await?;
+        Ok(())
     }
 
     /// Lets the relay and the other doors know who claimed the node; the round writes it down.
@@ -275,6 +330,8 @@ pub struct People {
     pub owner_mxid: Option<String>,
     /// MXIDs of others who may talk.
     pub allowed_mxids: BTreeSet<String>,
+    /// Accounts that belong together; every copy sees the same.
+    pub links: Arc<RwLock<Links>>,
 }
 
 impl People {
@@ -291,13 +348,27 @@ impl People {
 
     /// Who an MXID is.
     pub fn audience_of(&self, mxid: &str) -> Audience {
+        let linked = self.links.read().unwrap_or_else(PoisonError::into_inner).key_of(mxid);
         if self.owner_mxid.as_deref() == Some(mxid) {
-            Audience::Owner
-        } else if self.allowed_mxids.contains(mxid) {
-            Audience::Person(person_of(mxid))
-        } else {
-            Audience::Stranger
+            return Audience::Owner;
         }
+        if let Some(audience) = linked.map(|key| self.audience(&key)).filter(|audience| audience.is_known()) {
+            return audience;
+        }
+        if self.allowed_mxids.contains(mxid) { Audience::Person(person_of(mxid)) } else { Audience::Stranger }
+    }
+
+    /// True for an account that may say the code that links it, though it is not known.
+    fn awaits_link(&self, account: &Account, text: &str) -> bool {
+        let is_link = matches!(bots::talk::Command::parse(text), Some(bots::talk::Command::Link(_)));
+        is_link && self.links.read().unwrap_or_else(PoisonError::into_inner).awaits(account, now_ms() / 1000)
+    }
+
+    /// True for an MXID that is let in: it may talk, or say the code that links it.
+    pub fn lets_in(&self, mxid: &str) -> bool {
+        let account = Account::Matrix(mxid.to_owned());
+        let awaited = self.links.read().unwrap_or_else(PoisonError::into_inner).awaits(&account, now_ms() / 1000);
+        awaited || self.audience_of(mxid).is_known()
     }
 
     /// Everybody who is known.
@@ -307,7 +378,7 @@ impl People {
 }
 
 /// Under which key a person stands in the memory who has an MXID and no npub: the same on every node. Nobody holds its secret.
-fn person_of(mxid: &str) -> PublicKey {
+pub fn person_of(mxid: &str) -> PublicKey {
     use sha2::{Digest, Sha256};
     PublicKey::from_byte_array(Sha256::new().chain_update("timmy/mxid/1").chain_update(mxid).finalize().into())
 }

@@ -84,7 +84,11 @@ async fn open_wrap(tools: &Tools, wrap: &Event) -> Option<Result<nips::DirectMes
         }
         return Some(Err(OpenError::Kind(0)));
     }
-    Some(dm::read_rumor(&seal, &rumor, now_ms() / 1000))
+    let message = dm::read_rumor(&seal, &rumor, now_ms() / 1000);
+    Some(message.map(|message| {
+        let ends = wrap.tags.expiration().map(|at| at.as_secs()).into_iter().chain(message.expires_at).min();
+        nips::DirectMessage { expires_at: ends, ..message }
+    }))
 }
 
 /// `Some(None)`: the signer says that this cannot be decrypted. `None`: the signer is silent.

@@ -1,6 +1,7 @@
 //! What is asked of the node, whichever door it came by.
 
 use nips::Audience;
+use nips::dm::SealedFile;
 use nips::job::{Cipher, JobId, Source, request};
 use nostr::{Event, PublicKey, RelayUrl};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,16 @@ pub enum Work {
     Talk {
         /// What was said.
         text: String,
+        /// What was sent with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<Box<Attachment>>,
+    },
+    /// A mark on something that the agent said: yes or no.
+    Mark {
+        /// The message that it is on: a rumor's id, or a Matrix event.
+        on: String,
+        /// A yes.
+        yes: bool,
     },
     /// The polite line to a stranger, at most one a day.
     Greet,
@@ -53,6 +64,41 @@ pub enum Work {
         /// It.
         text: String,
     },
+}
+
+/// A file that a person sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// MIME type, as its sender says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// It was spoken.
+    #[serde(default)]
+    pub is_voice: bool,
+    /// Where it is.
+    pub place: FilePlace,
+    /// Its text, once it was read; what was said, where it was spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilePlace {
+    /// Named by a NIP-17 message.
+    Nostr(SealedFile),
+    /// On the homeserver: `EncryptedFile`, as JSON.
+    Matrix(String),
+}
+
+impl Work {
+    /// A message of words alone.
+    pub const fn talk(text: String) -> Self {
+        Self::Talk { text, file: None }
+    }
 }
 
 /// Where an order came from.
@@ -76,6 +122,9 @@ pub enum Origin {
         author: PublicKey,
         /// The outside relay it came by.
         came_by: Option<RelayUrl>,
+        /// How long its author wants it to last, seconds; the answer lasts as long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasts_s: Option<u64>,
     },
     /// A message in a Matrix room.
     Matrix {
@@ -97,7 +146,7 @@ impl Order {
     pub const fn kind(&self) -> u16 {
         match self.work {
             Work::Job { kind, .. } => kind,
-            Work::Talk { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => TALK_KIND,
+            Work::Talk { .. } | Work::Mark { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => TALK_KIND,
         }
     }
 
@@ -114,7 +163,7 @@ impl Order {
     pub fn needs_inputs(&self) -> bool {
         match &self.work {
             Work::Job { inputs, .. } => inputs.iter().any(|i| matches!(i, Source::Event { .. } | Source::Job { .. })),
-            Work::Talk { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => false,
+            Work::Talk { .. } | Work::Mark { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => false,
         }
     }
 
@@ -146,8 +195,11 @@ impl Order {
                 let texts = inputs.iter().filter_map(|i| if let Source::Text(t) = i { Some(t.as_str()) } else { None });
                 texts.chain(params.iter().map(|(_, v)| v.as_str())).collect::<Vec<_>>().join("\n")
             }
-            Work::Talk { text } => text.clone(),
-            Work::Greet | Work::Welcome | Work::Say { .. } => String::new(),
+            Work::Talk { text, file } => {
+                let read = file.as_ref().and_then(|file| file.content.as_deref());
+                std::iter::once(text.as_str()).chain(read).collect::<Vec<_>>().join("\n")
+            }
+            Work::Mark { .. } | Work::Greet | Work::Welcome | Work::Say { .. } => String::new(),
         }
     }
 }

@@ -36,6 +36,32 @@ pub enum SpeakError {
     TooLarge,
 }
 
+/// What is signed and goes out.
+#[derive(Debug, Default)]
+pub struct Spoken {
+    /// It, for the outbox.
+    pub words: Vec<Word>,
+    /// The id by which its reader knows it, where that is known before it goes out.
+    pub name: Option<String>,
+}
+
+impl From<Vec<Word>> for Spoken {
+    fn from(words: Vec<Word>) -> Self {
+        Self { words, name: None }
+    }
+}
+
+/// What a message answers, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reply<'a> {
+    /// The message.
+    pub to: Option<JobId>,
+    /// The outside relay it came by.
+    pub came_by: Option<&'a RelayUrl>,
+    /// How long the answer lasts, seconds.
+    pub lasts_s: Option<u64>,
+}
+
 /// Says things in the node's name.
 #[derive(Clone)]
 pub struct Speaker {
@@ -60,7 +86,11 @@ impl Speaker {
     ///
     /// # Errors
     /// When the signer does not answer.
-    pub async fn result(&self, order: &Order, output: &str, at_ms: u64) -> Result<Vec<Word>, SpeakError> {
+    pub async fn result(&self, order: &Order, output: &str, at_ms: u64) -> Result<Spoken, SpeakError> {
+        // A mark that answers nothing is answered by nothing.
+        if output.is_empty() && matches!(order.work, Work::Mark { .. }) {
+            return Ok(Spoken::default());
+        }
         match &order.origin {
             Origin::Nostr { request, cipher, .. } => {
                 let unsigned = match cipher {
@@ -70,16 +100,17 @@ impl Speaker {
                         reply::sealed_result(self.node, request, self.hint(), &sealed, at_ms / 1000)
                     }
                 };
-                Ok(vec![self.word(order, unsigned, at_ms).await?])
+                Ok(vec![self.word(order, unsigned, at_ms).await?].into())
             }
-            Origin::Message { author, came_by } => {
-                self.message(Some(order.id), author, came_by.as_ref(), output, at_ms).await
+            Origin::Message { author, came_by, lasts_s } => {
+                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s };
+                self.message(author, output, reply, at_ms).await
             }
             Origin::Matrix { .. } => {
                 let is_notice = matches!(order.work, Work::Say { .. });
-                Ok(crate::matrix::words(order, output, is_notice, at_ms))
+                Ok(crate::matrix::words(order, output, is_notice, at_ms).into())
             }
-            Origin::Local => Ok(vec![]),
+            Origin::Local => Ok(Spoken::default()),
         }
     }
 
@@ -102,9 +133,10 @@ impl Speaker {
                     None => Ok(vec![]),
                 }
             }
-            Origin::Message { author, came_by } => {
+            Origin::Message { author, came_by, lasts_s } => {
                 let text = format!("I could not answer that: {reason}.");
-                self.message(Some(order.id), author, came_by.as_ref(), &text, at_ms).await
+                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s };
+                Ok(self.message(author, &text, reply, at_ms).await?.words)
             }
             Origin::Matrix { .. } => {
                 let text = format!("I could not answer that: {reason}.");
@@ -199,28 +231,32 @@ impl Speaker {
     /// When the signer does not answer.
     pub async fn message(
         &self,
-        order: Option<JobId>,
         to: &PublicKey,
-        came_by: Option<&RelayUrl>,
         text: &str,
+        reply: Reply<'_>,
         at_ms: u64,
-    ) -> Result<Vec<Word>, SpeakError> {
+    ) -> Result<Spoken, SpeakError> {
         let at = at_ms / 1000;
+        let order = reply.to;
         let reply_to = order.map(|id| nostr::EventId::from_byte_array(*id.as_bytes()));
-        let rumor = dm::rumor(self.node, to, &shorten(&printable(text), MAX_REPLY_BYTES), reply_to, at);
-        let theirs = self.dm_relays(to, came_by).await;
+        let ends = reply.lasts_s.map(|lasts| at.saturating_add(lasts));
+        let text = shorten(&printable(text), MAX_REPLY_BYTES);
+        let mut rumor = dm::rumor_until(self.node, to, &text, reply_to, at, ends);
+        let name = rumor.id().to_hex();
+        let theirs = self.dm_relays(to, reply.came_by).await;
         let mut words = Vec::new();
         for (reader, relays) in [(to, theirs), (&self.node, self.configured.clone())] {
             let sealed = self.seal_for(reader, &rumor.as_json()).await?;
             let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
             let seal = self.signer.sign_event(dm::seal(self.node, &sealed, date)).await?;
             let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
-            let wrap = dm::wrap(&seal, reader, &Keys::generate(), date, &mut nostr::secp256k1::rand::rngs::OsRng)
-                .map_err(|_| SpeakError::TooLarge)?;
+            let rng = &mut nostr::secp256k1::rand::rngs::OsRng;
+            let wrap =
+                dm::wrap_until(&seal, reader, &Keys::generate(), date, ends, rng).map_err(|_| SpeakError::TooLarge)?;
             let targets = self.distinct(&relays).into_iter().map(|t| self.with_deadline(t, at_ms)).collect();
             words.push(word(order, &wrap, targets));
         }
-        Ok(words)
+        Ok(Spoken { words, name: Some(name) })
     }
 
     /// Where `to` reads messages: their 10050, from our relay or the owner's relays.

@@ -1,18 +1,23 @@
 //! A talk beside its newest message: what was said before, and commands.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bots::conscience::Gentle;
-use bots::talk::{Command, help};
-use bots::{Output, Talk, Turn, WorkError};
+use bots::talk::{Approval, Command, Means, Refusal, code, help};
+use bots::tools::{Caller, Tool, ToolError, carry_out, fenced};
+use bots::{Approved, Output, Talk, Turn, WorkError};
 use memory::{Entry, Selector};
 use nips::Audience;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Message;
-use super::order::{Order, Work};
+use super::links::{Account, Linked};
+use super::order::{Order, Origin, Work};
 use super::work::Bench;
-use crate::journal::now_ms;
+use crate::journal::{Answer, now_ms};
+use crate::skills::Skills;
+use crate::toolbox::peer;
 
 /// Turns that are looked at.
 const TURNS: u32 = 24;
@@ -36,14 +41,16 @@ impl Bench {
         })
     }
 
-    /// The soul; and for a day after a person was met in a crisis that the talk stays gentle.
-    pub(super) async fn system(&self) -> String {
-        let soul = self.tools.soul.text();
-        let gentle = match self.order.person() {
-            Some(person) => Gentle::new(self.last_crisis(&person).await).prompt(now_ms() / 1000),
-            None => None,
-        };
-        gentle.map_or_else(|| soul.to_owned(), |gentle| format!("{soul}\n\n{gentle}"))
+    /// The soul; for a day after a person was met in a crisis that the talk stays gentle; and the skill that fits what is said.
+    pub(super) async fn system(&self, said: &str) -> String {
+        let mut parts = vec![self.tools.soul.text().to_owned()];
+        if let Some(person) = self.order.person() {
+            parts.extend(Gentle::new(self.last_crisis(&person).await).prompt(now_ms() / 1000).map(ToOwned::to_owned));
+            if let Some(skills) = self.tools.skills.as_ref().filter(|_| !said.trim().is_empty()) {
+                parts.extend(skills.fitting(said).await);
+            }
+        }
+        parts.join("\n\n")
     }
 
     async fn last_crisis(&self, person: &str) -> Option<u64> {
@@ -63,7 +70,12 @@ impl Bench {
     }
 
     /// Does what a command says.
-    pub(super) async fn command(&self, command: Command, talk: &Talk<'_>) -> Result<Output, WorkError> {
+    pub(super) async fn command(
+        &self,
+        command: Command,
+        talk: &Talk<'_>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<Output, WorkError> {
         let audience = self.order.audience;
         if command.is_owners() && audience != Audience::Owner {
             return Ok(Output::plain("That is for my owner alone.".to_owned()));
@@ -80,6 +92,14 @@ impl Bench {
             Command::Jobs => self.jobs().await?,
             Command::Peers => self.peers().await,
             Command::Models => self.models(),
+            Command::Tools => self.list_tools(talk.tools),
+            Command::Link(what) => self.link(&what).await?,
+            Command::Unlink(mxid) => self.unlink(&mxid).await?,
+            Command::Approve(code) => return self.approve(&code, Means::Word, talk, progress).await,
+            Command::Deny(code) => match self.answer(&code, false, Means::Word).await? {
+                Ok(_) => "Then I leave it.".to_owned(),
+                Err(refusal) => refusal.to_string(),
+            },
             Command::Stop => self.stop().await?,
             Command::Unknown(name) => format!("There is no `!{name}`. `!help` lists what there is."),
             Command::Incomplete(usage) => format!("It goes like this: `{usage}`"),
@@ -147,17 +167,7 @@ impl Bench {
     async fn peers(&self) -> String {
         let Some(sisters) = &self.tools.sisters else { return "The federation is switched off.".to_owned() };
         let Ok(peers) = sisters.federation.peers().await else { return "The federation does not answer.".to_owned() };
-        let members = peers.iter().filter(|peer| peer.passport.is_some());
-        let line = |peer: &federation::Peer| {
-            let npub = peer.passport.and_then(|key| nostr::ToBech32::to_bech32(&key).ok()).unwrap_or_default();
-            let state = match peer.state {
-                federation::PeerState::Member => "here",
-                federation::PeerState::Lost => "away",
-                federation::PeerState::Seen => "seen",
-            };
-            format!("- {npub}: {state}")
-        };
-        let lines: Vec<String> = members.map(line).collect();
+        let lines: Vec<String> = peers.iter().filter_map(peer).collect();
         if lines.is_empty() { "I have no sister nodes yet.".to_owned() } else { lines.join("\n") }
     }
 
@@ -176,6 +186,145 @@ impl Bench {
             return "I have no language model; I answer out of my memory.".to_owned();
         }
         format!("In this order:\n\n{}\n\nIf none answers, I answer out of my memory.", lines.join("\n"))
+    }
+
+    fn list_tools(&self, tools: &[Arc<dyn Tool>]) -> String {
+        let line = |tool: &Arc<dyn Tool>| {
+            let offer = tool.offer();
+            let first = offer.description.lines().next().unwrap_or_default().to_owned();
+            format!("- `{}`: {first}", offer.name)
+        };
+        let mut text = format!("I can use these for you:\n\n{}", tools.iter().map(line).collect::<Vec<_>>().join("\n"));
+        if self.order.audience == Audience::Owner {
+            for away in self.tools.toolbox.servers.iter().map(|server| server.state()) {
+                if let Some(why) = away.error {
+                    let _ = write!(text, "\n- `{}` is away: {why}", away.name);
+                }
+            }
+        }
+        if let Some(names) = self.tools.skills.as_ref().map(Skills::names).filter(|names| !names.is_empty()) {
+            let _ = write!(text, "\n\nSkills: {}.", names.join(", "));
+        }
+        text
+    }
+
+    /// What a model may do for this person.
+    pub(super) fn person_tools(&self) -> Vec<Arc<dyn Tool>> {
+        self.tools.toolbox.toolbox.for_person(self.order.audience)
+    }
+
+    async fn answer(&self, code: &str, yes: bool, means: Means) -> Result<Result<Approval, Refusal>, WorkError> {
+        let Some(person) = self.order.person() else { return Ok(Err(Refusal::Unknown)) };
+        let code = code.trim_matches('`').to_uppercase();
+        let answer = Answer { code, yes, person, order: self.order.id.to_string(), means };
+        self.tools.journal.answer_proposal(answer).await.map_err(|e| WorkError::Failed(e.to_string()))
+    }
+
+    /// Makes a call that was proposed, once, and lets a model say what came of it.
+    pub(super) async fn approve(
+        &self,
+        code: &str,
+        means: Means,
+        talk: &Talk<'_>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<Output, WorkError> {
+        let approval = match self.answer(code, true, means).await? {
+            Ok(approval) => approval,
+            Err(refusal) => return Ok(Output::plain(refusal.to_string())),
+        };
+        let Some(tool) = talk.tools.iter().find(|tool| tool.offer().name == approval.tool) else {
+            return Ok(Output::plain(format!("`{}` is not there at the moment; ask me again later.", approval.tool)));
+        };
+        crate::crash_point!("talk.approved");
+        let caller = Caller { audience: talk.audience, said: &[], key: talk.key, is_tainted: true };
+        let result = match carry_out(tool.as_ref(), &approval.arguments, &caller, &self.cancel).await {
+            Ok(result) if tool.is_from_outside() => fenced(&approval.tool, &result),
+            Ok(result) => result,
+            Err(ToolError::Cancelled) => return Err(WorkError::Cancelled),
+            Err(error) => format!("It did not work: {error}."),
+        };
+        let approved = Approved { tool: approval.tool, arguments: approval.arguments, result };
+        let history = self.history().await;
+        self.talk(Talk { approved: Some(&approved), history: &history, ..*talk }, progress).await
+    }
+
+    /// Keeps a call that waits for a yes, and asks for it below what was said.
+    pub(super) async fn propose(&self, output: Output) -> Result<Output, WorkError> {
+        let (Some(proposal), Some(person)) = (&output.proposal, self.order.person()) else { return Ok(output) };
+        let approval = Approval::new(proposal.clone(), &person, &self.order.id.to_string(), now_ms() / 1000);
+        let content = approval.question(&output.content);
+        self.tools.journal.propose(approval).await.map_err(|e| WorkError::Failed(e.to_string()))?;
+        Ok(Output { content, ..output })
+    }
+
+    /// Notes in which message a proposal stands, so that a mark on it answers it.
+    pub(super) async fn name_proposal(&self, output: &str, name: String) {
+        let code = code(&self.order.id.to_string());
+        if output.contains(&code)
+            && let Err(error) = self.tools.journal.name_proposal(code, name).await
+        {
+            tracing::warn!(%error, "a mark on this question will not answer it");
+        }
+    }
+
+    /// A mark on something that was said: it answers a proposal, and is otherwise nothing.
+    pub(super) async fn marked(
+        &self,
+        on: &str,
+        yes: bool,
+        talk: &Talk<'_>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<Output, WorkError> {
+        let code = self.tools.journal.proposal_in(on.to_owned()).await.map_err(|e| WorkError::Failed(e.to_string()))?;
+        let Some(code) = code else { return Ok(Output::plain(String::new())) };
+        // A NIP-17 reaction is sealed by its author like a word; one in Matrix is written by whoever has the homeserver.
+        let means = if matches!(self.order.origin, Origin::Matrix { .. }) { Means::Reaction } else { Means::Word };
+        if yes {
+            return self.approve(&code, means, talk, progress).await;
+        }
+        let said =
+            self.answer(&code, false, means).await?.err().map_or("Then I leave it.".to_owned(), |e| e.to_string());
+        Ok(Output::plain(said))
+    }
+
+    fn account(&self) -> Option<Account> {
+        match &self.order.origin {
+            Origin::Message { author, .. } => Some(Account::Nostr(*author)),
+            Origin::Matrix { sender, .. } => Some(Account::Matrix(sender.clone())),
+            Origin::Nostr { .. } | Origin::Local => None,
+        }
+    }
+
+    /// Links two accounts of a person, once both have said so; what was said and kept under the one is then under the other.
+    async fn link(&self, what: &str) -> Result<String, WorkError> {
+        let Some(account) = self.account() else {
+            return Ok("Linking takes a word from each account: write `!link` to me by Nostr or in Matrix.".to_owned());
+        };
+        let taken = self.tools.change_links(|links| links.take(&account, what, now_ms() / 1000)).await;
+        match taken.map_err(|e| WorkError::Failed(e.to_string()))? {
+            Err(refusal) => Ok(refusal.to_string()),
+            Ok(Linked::Asked { code, other }) => {
+                Ok(format!("Now write to me as {other}, within ten minutes:\n\n`!link {code}`"))
+            }
+            Ok(Linked::Done { mxid, npub }) => {
+                self.tools.moved(&mxid, npub).await.map_err(|e| WorkError::Failed(e.to_string()))?;
+                let npub = nostr::ToBech32::to_bech32(&npub).unwrap_or_default();
+                Ok(format!(
+                    "{mxid} and {npub} are one person to me now: one talk, one memory. `!unlink {mxid}` parts them."
+                ))
+            }
+        }
+    }
+
+    async fn unlink(&self, mxid: &str) -> Result<String, WorkError> {
+        let Some(account) = self.account() else { return Ok("Write that to me by Nostr or in Matrix.".to_owned()) };
+        let cut = self.tools.change_links(|links| links.cut(&account, mxid.trim_matches('`'))).await;
+        let cut = cut.map_err(|e| WorkError::Failed(e.to_string()))?;
+        Ok(if cut {
+            "They are two again.".to_owned()
+        } else {
+            "No account of yours is linked under that name.".to_owned()
+        })
     }
 
     /// Ends what this person waits for.
@@ -205,8 +354,8 @@ impl Order {
     /// Whose talk it is, across doors: the owner is one person, whichever way they write.
     pub fn person(&self) -> Option<String> {
         match (&self.work, self.audience) {
-            (Work::Talk { .. }, Audience::Owner) => Some("owner".to_owned()),
-            (Work::Talk { .. }, Audience::Person(key)) => Some(key.to_hex()),
+            (Work::Talk { .. } | Work::Mark { .. }, Audience::Owner) => Some("owner".to_owned()),
+            (Work::Talk { .. } | Work::Mark { .. }, Audience::Person(key)) => Some(key.to_hex()),
             _ => None,
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bots::conscience::Crisis;
 use bots::talk::Command;
+use bots::tools::{Tool, fenced};
 use bots::{Talk, Task, TaskInput, WorkError, converse};
 use nips::Audience;
 use nips::job::reply::{Feedback, Status};
@@ -12,9 +14,10 @@ use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::attach::Opened;
 use super::lookup;
-use super::order::{Order, Origin, Work};
-use super::speaker::SpeakError;
+use super::order::{Attachment, Order, Origin, Work};
+use super::speaker::{Reply, SpeakError};
 use super::{Desk, DeskHandle, Hand, Happened, Message, Tools, errand};
 use crate::journal::{Word, now_ms};
 use crate::sisters::{Errand, Payload, Sisters};
@@ -185,7 +188,11 @@ impl Bench {
     async fn speak(&self, effect: &Effect) -> Result<(Slot, Vec<Word>), SpeakError> {
         let speaker = &self.tools.speaker;
         if let Effect::SayResult { output, at_ms, .. } = effect {
-            return Ok((Slot::Result, speaker.result(&self.order, output, *at_ms).await?));
+            let spoken = speaker.result(&self.order, output, *at_ms).await?;
+            if let Some(name) = spoken.name {
+                self.name_proposal(output, name).await;
+            }
+            return Ok((Slot::Result, spoken.words));
         }
         let Effect::SayError { reason, at_ms } = effect else { return Ok((Slot::Error, vec![])) };
         Ok((Slot::Error, speaker.error(&self.order, reason, *at_ms).await?))
@@ -194,10 +201,7 @@ impl Bench {
     async fn carried_out(&self, resolved: Option<Arc<Vec<TaskInput>>>) -> Result<Done, WorkError> {
         // Conscience first: before any worker or model, whatever the door (DESIGN §7).
         if let Some(crisis) = self.tools.conscience.check(&self.order.words()) {
-            self.tools.metrics.crisis();
-            self.note_crisis().await;
-            self.tell_owner().await;
-            return Ok(bots::Output::plain(crisis.answer(self.tools.country.as_deref(), None)).into());
+            return Ok(self.met(&crisis).await.into());
         }
         if let (Hand::Sister, Some(sisters)) = (self.hand, &self.tools.sisters) {
             return self.errand(sisters, resolved).await;
@@ -269,19 +273,11 @@ impl Bench {
                 };
                 self.tools.workshop.run(&task, progress, &self.cancel).await
             }
-            Work::Talk { text } => {
-                let key = self.order.id.to_string();
-                let memories = Some(self.tools.memories.as_ref());
-                let audience = self.order.audience;
-                let system = self.system().await;
-                let talk = Talk { text, audience, system: &system, memories, history: &[], key: &key };
-                match Command::parse(text).filter(|_| audience.is_known()) {
-                    Some(command) => self.command(command, &talk).await,
-                    None => {
-                        let history = self.history().await;
-                        self.talk(Talk { history: &history, ..talk }, progress).await
-                    }
-                }
+            Work::Talk { text, file } => self.message(text, file.as_deref(), progress).await,
+            Work::Mark { on, yes } => {
+                let (key, tools, system) = (self.order.id.to_string(), self.person_tools(), self.system("").await);
+                let said = if *yes { "Yes." } else { "No." };
+                self.marked(on, *yes, &self.talk_of(said, &system, &tools, &key), progress).await
             }
             Work::Greet => Ok(bots::Output::plain(GREETING.to_owned())),
             Work::Say { text } => Ok(bots::Output::plain(text.clone())),
@@ -292,11 +288,63 @@ impl Bench {
         }
     }
 
+    /// A message: a command, or something to talk about.
+    async fn message(
+        &self,
+        text: &str,
+        file: Option<&Attachment>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<bots::Output, WorkError> {
+        let read = match file {
+            None => None,
+            Some(file) => match self.opened(text, file).await {
+                Opened::Read(file) => Some(file),
+                Opened::Unread(why) => return Ok(bots::Output::plain(why)),
+                Opened::Crisis(crisis) => return Ok(self.met(&crisis).await),
+            },
+        };
+        // What is spoken is said; what a file holds is shown.
+        let (spoken, shown): (Option<&str>, Option<String>) = match &read {
+            Some(file) if file.is_voice => (file.content.as_deref(), None),
+            Some(file) => (None, file.content.as_deref().map(|content| fenced(&file.name, content))),
+            None => (None, None),
+        };
+        let text = spoken.unwrap_or(text);
+        let (key, tools, system) = (self.order.id.to_string(), self.person_tools(), self.system(text).await);
+        let talk = Talk { attached: shown.as_deref(), ..self.talk_of(text, &system, &tools, &key) };
+        let is_open = |command: &Command| talk.audience.is_known() || matches!(command, Command::Link(_));
+        match Command::parse(text).filter(is_open) {
+            Some(command) => self.command(command, &talk, progress).await,
+            None => {
+                let history = self.history().await;
+                self.talk(Talk { history: &history, ..talk }, progress).await
+            }
+        }
+    }
+
+    fn talk_of<'a>(&'a self, text: &'a str, system: &'a str, tools: &'a [Arc<dyn Tool>], key: &'a str) -> Talk<'a> {
+        let memories = Some(self.tools.memories.as_ref());
+        let audience = self.order.audience;
+        Talk { text, audience, system, memories, history: &[], key, tools, attached: None, approved: None }
+    }
+
+    /// Somebody in a crisis is met by rule.
+    async fn met(&self, crisis: &Crisis) -> bots::Output {
+        self.tools.metrics.crisis();
+        self.note_crisis().await;
+        self.tell_owner().await;
+        bots::Output::plain(crisis.answer(self.tools.country.as_deref(), None))
+    }
+
     fn facts(&self) -> bots::NodeFacts {
         bots::NodeFacts { kinds: self.tools.workshop.kinds_for(self.order.audience), ..self.tools.facts.clone() }
     }
 
-    async fn talk(&self, talk: Talk<'_>, progress: &mpsc::Sender<String>) -> Result<bots::Output, WorkError> {
+    pub(super) async fn talk(
+        &self,
+        talk: Talk<'_>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<bots::Output, WorkError> {
         let (deltas, mut written) = mpsc::channel(16);
         let facts = self.facts();
         let answer = converse(&self.tools.workshop, talk, &facts, Some(&deltas), &self.cancel);
@@ -304,7 +352,7 @@ impl Bench {
         let mut so_far = String::new();
         loop {
             tokio::select! {
-                done = &mut answer => return done,
+                done = &mut answer => return self.propose(done?).await,
                 Some(delta) = written.recv() => {
                     match delta {
                         bots::Delta::Text(text) => so_far.push_str(&text),
@@ -363,8 +411,9 @@ impl Bench {
             return;
         }
         let text = format!("Somebody who talks with me seems to be in a crisis and was told where to find help: {who}");
-        let Ok(words) = self.tools.speaker.message(None, &owner, None, &text, now_ms()).await else { return };
-        if self.tools.journal.add_words(words, now_ms()).await.is_ok() {
+        let said = self.tools.speaker.message(&owner, &text, Reply::default(), now_ms()).await;
+        let Ok(spoken) = said else { return };
+        if self.tools.journal.add_words(spoken.words, now_ms()).await.is_ok() {
             self.tools.outbox.wake();
         }
     }

@@ -75,7 +75,7 @@ struct Ask {
 
 /// Answers with JSON lines: `{"partial":…}` while it is written, last `{"id","state","output","model"}`.
 async fn ask(State(shared): State<Arc<Shared>>, Json(ask): Json<Ask>) -> Result<Response, Failure> {
-    begin(&shared, Work::Talk { text: limited(ask.text)? }, None, true).await
+    begin(&shared, Work::talk(limited(ask.text)?), None, true).await
 }
 
 #[derive(Deserialize)]

@@ -57,6 +57,8 @@ fn blank(db: &Connection, texts: &BTreeSet<String>) -> rusqlite::Result<usize> {
     // A word without its text is no signed event any more: it is not sent again.
     let words =
         rewrite(db, "SELECT rowid, event FROM words", "UPDATE words SET event = ?2 WHERE rowid = ?1", texts, |_| true)?;
+    // What waits for a yes may hold it too, in arguments of any form: all of it is asked again.
+    db.execute("DELETE FROM approvals", [])?;
     db.execute(
         "UPDATE targets SET state = 'expired', message = ?1 WHERE state = 'pending'
          AND word IN (SELECT id FROM words WHERE instr(event, ?2) > 0)",

@@ -3,6 +3,7 @@
 //! One thread owns the connection. Writes that wait at the same time share one transaction and so one fsync; each runs in
 //! its own savepoint, so that one that fails spoils nothing for the others. A write has happened when its future resolves.
 
+mod approvals;
 mod blank;
 mod budget;
 mod cursors;
@@ -19,6 +20,7 @@ use std::thread;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+pub use approvals::Answer;
 pub use jobs::{Arrival, JobRow, NewJob, Opened, Stamp, Step, Word};
 pub use matrix::{DueWord, WordState};
 pub use outbox::OutboxCount;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::JournalError;
 
 /// The schema this program writes.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// Schema 1. Tables with long rows are kept in the order of writing, and only their small indices in the order of their random ids: a
 /// round of the desk then writes few pages. Keyed by id themselves, each job rewrote pages all over the file.
@@ -50,21 +50,29 @@ CREATE TABLE shelves(number INTEGER PRIMARY KEY AUTOINCREMENT, shelf TEXT NOT NU
 /// Schema 3: a person's talk is found by its newest turns. 14 is the kind of talks.
 const TABLES_3: &str = "CREATE INDEX jobs_talk ON jobs(customer, created_ms) WHERE kind = 14;";
 
+/// Schema 4: calls of tools that wait for a yes, by their code.
+const TABLES_4: &str =
+    "CREATE TABLE approvals(code TEXT PRIMARY KEY, approval TEXT NOT NULL, message TEXT) WITHOUT ROWID;";
+
+/// What each schema added to the one before it.
+const STEPS: [&str; 4] = [TABLES_1, TABLES_2, TABLES_3, TABLES_4];
+
 /// Brings an empty or older file to [`VERSION`]; an older one is copied beside itself first.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::Database { doing: "to make its tables", source };
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    let steps = match found {
-        VERSION => return Ok(()),
-        0 => format!("{TABLES_1}{TABLES_2}{TABLES_3}"),
-        older @ 1..VERSION => {
-            let copy = back_up(connection, path, found).map_err(failed)?;
-            tracing::info!(backup = %copy.display(), "the journal is brought to a newer schema; the older one is kept");
-            let tables_2 = if older == 1 { TABLES_2 } else { "" };
-            format!("{tables_2}{TABLES_3}")
-        }
-        newer => return Err(JournalError::Newer { found: newer, path: path.to_owned() }),
+    let done = match usize::try_from(found) {
+        Ok(done) if done <= STEPS.len() => done,
+        Ok(_) | Err(_) => return Err(JournalError::Newer { found, path: path.to_owned() }),
     };
+    if done == STEPS.len() {
+        return Ok(());
+    }
+    if done > 0 {
+        let copy = back_up(connection, path, found).map_err(failed)?;
+        tracing::info!(backup = %copy.display(), "the journal is brought to a newer schema; the older one is kept");
+    }
+    let steps = STEPS.get(done..).unwrap_or_default().concat();
     connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {VERSION}; COMMIT")).map_err(failed)
 }
 

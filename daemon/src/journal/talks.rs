@@ -37,10 +37,39 @@ impl Journal {
             .await?;
         Ok(rows.iter().rev().filter_map(|(order, input)| turn(order, input)).collect())
     }
+
+    /// What was said under one name was said by another.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn rename_person(&self, from: String, to: String) -> Result<(), JournalError> {
+        self.write("linking two accounts", move |db| {
+            db.execute("UPDATE jobs SET customer = ?2 WHERE kind = 14 AND customer = ?1", params![from, to]).map(drop)
+        })
+        .await
+    }
+
+    /// Writes an order anew: what was sent with it has been read.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn rewrite_order(&self, order: &Order) -> Result<(), JournalError> {
+        let (id, json) = (order.id, serde_json::to_string(order).unwrap_or_default());
+        self.write("what a file says", move |db| {
+            db.execute("UPDATE jobs SET order_json = ?2 WHERE id = ?1", params![id.as_bytes(), json]).map(drop)
+        })
+        .await
+    }
 }
 
 fn turn(order: &str, input: &str) -> Option<Turn> {
-    let Work::Talk { text: said } = serde_json::from_str::<Order>(order).ok()?.work else { return None };
+    let Work::Talk { text, file } = serde_json::from_str::<Order>(order).ok()?.work else { return None };
+    let read = file.and_then(|file| {
+        let content = file.content?;
+        Some(if file.is_voice { content } else { format!("[{}]\n{content}", file.name) })
+    });
+    let said =
+        [Some(text), read].into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n");
     let Input::Produced { output: answered, model, .. } = serde_json::from_str(input).ok()? else { return None };
     Some(Turn { said, answered, model })
 }

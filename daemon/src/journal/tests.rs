@@ -110,7 +110,9 @@ async fn a_journal_of_schema_1_is_backed_up_and_upgraded() {
     journal.stamp(round(1)).await.unwrap();
     drop(journal);
     let older = Connection::open(&path).unwrap();
-    older.execute_batch("DROP TABLE shelves; DROP INDEX jobs_talk; PRAGMA user_version = 1").unwrap();
+    older
+        .execute_batch("DROP TABLE shelves; DROP INDEX jobs_talk; DROP TABLE approvals; PRAGMA user_version = 1")
+        .unwrap();
     drop(older);
     let journal = Journal::open(&path).unwrap();
     assert_eq!(journal.open_jobs().await.unwrap().len(), 1);

@@ -21,7 +21,7 @@ fn key(room: &str) -> String {
 #[async_trait]
 impl Inbox for DeskInbox {
     fn is_allowed(&self, mxid: &str) -> bool {
-        self.tools.people.read().unwrap_or_else(PoisonError::into_inner).audience_of(mxid).is_known()
+        self.tools.people.read().unwrap_or_else(PoisonError::into_inner).lets_in(mxid)
     }
 
     async fn take(&self, incoming: Incoming) {

@@ -250,6 +250,15 @@ impl Matrix {
         self.0.door.get()
     }
 
+    /// Fetches a file of a message and decrypts it.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn download(&self, source: &str) -> Result<Vec<u8>, String> {
+        let door = self.door().ok_or_else(|| "the Matrix door is not open".to_owned())?;
+        door.download(source).await
+    }
+
     /// Something waits to be said.
     pub fn wake(&self) {
         self.0.due.notify_one();

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bots::matrix::{Door, SayError, Saying, parts};
+use bots::talk::code;
+use bots::voice::Voice;
 use nips::job::JobId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Matrix;
-use crate::desk::order::{Order, Origin};
+use crate::desk::order::{Order, Origin, Work};
 use crate::desk::{DeskHandle, Message, Tools};
 use crate::journal::{DueWord, Word, WordState, now_ms};
 
@@ -35,11 +37,15 @@ struct Note {
     text: String,
     part: usize,
     is_notice: bool,
+    /// It is spoken too: it answers something that was.
+    #[serde(default)]
+    is_spoken: bool,
 }
 
 /// An answer to `order` in parts; nothing where it came by another door.
 pub fn words(order: &Order, text: &str, is_notice: bool, at_ms: u64) -> Vec<Word> {
     let Origin::Matrix { room, event, thread, .. } = &order.origin else { return vec![] };
+    let was_spoken = matches!(&order.work, Work::Talk { file: Some(file), .. } if file.is_voice);
     let note = |(part, text): (usize, &str)| {
         let note = Note {
             room: room.clone(),
@@ -48,6 +54,7 @@ pub fn words(order: &Order, text: &str, is_notice: bool, at_ms: u64) -> Vec<Word
             text: text.to_owned(),
             part,
             is_notice,
+            is_spoken: part == 0 && was_spoken,
         };
         let id = Sha256::new().chain_update("timmy/matrix-word/1").chain_update(order.id.as_bytes());
         Word {
@@ -123,10 +130,20 @@ impl Matrix {
     async fn say_one(&self, tools: &Tools, door: &Door, word: &DueWord, note: &Note, now_s: u64) -> WordState {
         let said = match word.job {
             Some(job) if note.part == 0 => self.say_first(tools, door, job, note).await,
-            job => self.say_plain(door, &format!("{}.{}", name(job, word), note.part), note, None).await.map(drop),
+            job => self.say_plain(door, &format!("{}.{}", name(job, word), note.part), note, None).await,
         };
         match said {
-            Ok(()) => WordState::Done,
+            Ok(event) => {
+                if let Some(code) = word.job.map(|job| code(&job.to_string())).filter(|code| note.text.contains(code))
+                    && let Err(error) = tools.journal.name_proposal(code, event).await
+                {
+                    tracing::warn!(%error, "a mark on this question will not answer it");
+                }
+                if let (true, Some(voice)) = (note.is_spoken, tools.voice.as_ref().filter(|voice| voice.can_speak())) {
+                    self.speak_aloud(door, voice, &name(word.job, word), note).await;
+                }
+                WordState::Done
+            }
             Err(SayError::Never(why)) => {
                 tracing::warn!(why, "an answer cannot be said");
                 WordState::Refused(why)
@@ -140,8 +157,19 @@ impl Matrix {
         }
     }
 
+    /// The same as a sound. The words stand there already: what goes wrong here is no more than a word in the log.
+    async fn speak_aloud(&self, door: &Door, voice: &Voice, name: &str, note: &Note) {
+        let sound = match voice.speak(&note.text).await {
+            Ok(sound) => sound,
+            Err(error) => return tracing::warn!(%error, "an answer is not spoken"),
+        };
+        if let Err(error) = door.say_sound(&note.room, &format!("{name}.v"), sound).await {
+            tracing::warn!(%error, "an answer is not spoken");
+        }
+    }
+
     /// The first part takes the place of what was shown while it was written.
-    async fn say_first(&self, tools: &Tools, door: &Door, job: JobId, note: &Note) -> Result<(), SayError> {
+    async fn say_first(&self, tools: &Tools, door: &Door, job: JobId, note: &Note) -> Result<String, SayError> {
         let writing = self.writing(job);
         // A part that is on its way is waited for: it must not come after the whole.
         let mut writing = writing.lock().await;
@@ -155,15 +183,18 @@ impl Matrix {
             }
             None => None,
         };
-        match shown {
-            Some(event) => drop(self.say_plain(door, &format!("{job}.f"), note, Some(&event)).await?),
-            None => drop(self.say_plain(door, &format!("{job}.0"), note, None).await?),
-        }
+        let event = match shown {
+            Some(event) => {
+                self.say_plain(door, &format!("{job}.f"), note, Some(&event)).await?;
+                event
+            }
+            None => self.say_plain(door, &format!("{job}.0"), note, None).await?,
+        };
         if let Err(error) = tools.journal.forget_shown(job).await {
             tracing::debug!(%error, "a mark stays in the journal");
         }
         door.typing(&note.room, false).await;
-        Ok(())
+        Ok(event)
     }
 
     async fn say_plain(

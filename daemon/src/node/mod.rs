@@ -35,6 +35,8 @@ use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
 use crate::publish::Publisher;
 use crate::recollect::Recollections;
+use crate::skills::Skills;
+use crate::toolbox::Shelf;
 use beginning::{Beginning, Streams};
 
 pub(crate) use parts::link;
@@ -198,7 +200,21 @@ async fn furnish(
     let around = (&memory, &installs, &passport, &pool, &outbox);
     let sisters = parts::sisters(config, found, Arc::clone(&signer), around, &pace);
     let sisters = crate::sisters::start(sisters, &inner.tracker, &inner.cancel).await?;
+    let memories: Arc<dyn bots::Memories> = Arc::new(Recollections(memory.clone()));
+    let shelf = Shelf {
+        memories: Arc::clone(&memories),
+        workshop: Arc::clone(&workshop),
+        journal: journal.clone(),
+        sisters: sisters.clone(),
+    };
+    let toolbox = crate::toolbox::furnish(config, &shelf, &inner.tracker, &inner.cancel)?;
+    let skills = config.tools.skills.clone().map(|folder| Skills::new(folder, memory.clone(), journal.clone()));
+    if let Some(skills) = skills.clone() {
+        inner.tracker.spawn(skills.run(inner.cancel.clone()));
+    }
     let tools = Tools {
+        toolbox,
+        skills,
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
         passport,
         installs,
@@ -206,7 +222,7 @@ async fn furnish(
         matrix: Matrix::of(home, config, &found.keys)?,
         conscience,
         journal,
-        memories: Arc::new(Recollections(memory.clone())),
+        memories,
         memory,
         server,
         pool,
@@ -224,6 +240,8 @@ async fn furnish(
         openers: Arc::new(Semaphore::new(OPENERS)),
         room: Arc::new(AtomicBool::new(true)),
         people: RwLock::new(found.people.clone()),
+        linking: tokio::sync::Mutex::new(()),
+        voice: parts::voice(config)?,
     };
     Ok((Arc::new(tools), Streams { incoming, settled }))
 }

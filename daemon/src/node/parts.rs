@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bots::conscience::Lines;
 use bots::model::{Api, Link, Secret, SystemClock};
+use bots::voice::{Voice, VoiceConfig};
 use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Soul, Workshop};
 use memory::{Memory, MemoryOptions};
 use nips::Attestation;
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::Found;
 use crate::adapters::{Ledger, Metered, RelayLibrary};
 use crate::config::{self, Config};
-use crate::desk::{People, Rules, Tools};
+use crate::desk::{LINKS, Links, People, Rules, Tools};
 use crate::home::{Home, Ready};
 use crate::installs::Installs;
 use crate::journal::{Journal, OWNER_KEY, now_ms};
@@ -94,12 +95,15 @@ pub(super) async fn people(config: &Config, journal: &Journal) -> Result<People>
     let claimed = journal.meta(OWNER_KEY).await?.and_then(|hex| PublicKey::from_hex(&hex).ok());
     let owner = config.owner.npub.or(claimed);
     let claim = owner.is_none().then(claim_code);
+    let links =
+        journal.meta(LINKS).await?.and_then(|text| serde_json::from_str::<Links>(&text).ok()).unwrap_or_default();
     Ok(People {
         owner,
         allowed: config.nostr.allow.iter().copied().collect(),
         claim,
         owner_mxid: config.owner.mxid.clone(),
         allowed_mxids: config.matrix.allow.iter().cloned().collect(),
+        links: Arc::new(RwLock::new(links)),
     })
 }
 
@@ -327,6 +331,22 @@ pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
     let provider = model.base_url.host_str().unwrap_or("unknown").to_owned();
     let metered = Metered { model: client, provider, name: model.name.clone(), metrics: metrics.clone() };
     Ok(Link { config: settings, model: Arc::new(metered) })
+}
+
+/// The speech server, if there is one.
+pub(super) fn voice(config: &Config) -> Result<Option<Voice>> {
+    let speech = &config.voice;
+    let Some(base_url) = speech.base_url.clone() else { return Ok(None) };
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read voice.api_key_file {}", path.display()))
+    };
+    let settings = VoiceConfig {
+        base_url,
+        api_key: speech.api_key_file.as_ref().map(read).transpose()?.as_deref().map(Secret::new),
+        hears: speech.hears.clone(),
+        speaks: speech.speaks.clone().map(|model| (model, speech.voice.clone())),
+    };
+    Ok(Some(Voice::new(settings)?))
 }
 
 pub(super) async fn rules(config: &Config, journal: &Journal) -> Result<Rules> {

@@ -60,17 +60,17 @@ impl Reputation {
     /// Adds a label after checking its signature. Whether its author is one whose word counts (a member, now or once) is the
     /// caller's to know: others are not to be given here.
     ///
+    /// Gives the label that is kept no more for it, which may be itself.
+    ///
     /// # Errors
     /// When it is no label, badly signed, or about its own author.
-    pub fn add(&mut self, event: &Event) -> Result<(), LabelError> {
+    pub fn add(&mut self, event: &Event) -> Result<Option<EventId>, LabelError> {
         let (requester, label) = Label::verified(event)?;
         let said = self.said.entry(requester).or_default();
         let Label { task, subject, outcome, .. } = label;
         said.insert(Said { at: event.created_at, id: event.id, task, subject, outcome });
-        if said.len() > MAX_PER_REQUESTER {
-            said.pop_first();
-        }
-        Ok(())
+        let dropped = if said.len() > MAX_PER_REQUESTER { said.pop_first() } else { None };
+        Ok(dropped.map(|label| label.id))
     }
 
     /// What is said about a passport; `None` when nothing is.
