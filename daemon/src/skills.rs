@@ -93,9 +93,12 @@ impl Skills {
         Ok(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 
-    /// The names of all skills.
+    /// The names of all skills, in their order.
     pub fn names(&self) -> Vec<String> {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).values().map(|skill| skill.name.clone()).collect()
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = now.values().map(|skill| skill.name.clone()).collect();
+        names.sort();
+        names
     }
 
     /// The skill that fits what a person says, as a model is told of it.

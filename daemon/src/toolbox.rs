@@ -13,6 +13,7 @@ use bots::tools::{
     Arguments, Caller, Fetch, Grant, McpConfig, McpPlace, McpServer, Recall, Remember, Risk, Time, Tool, ToolError,
     WasmConfig, WasmTool,
 };
+use memory::Memory;
 use nostr::{PublicKey, ToBech32};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::config::{Config, Mcp, Wasm};
 use crate::desk::person_of;
 use crate::journal::Journal;
 use crate::sisters::Sisters;
+use crate::skills::Skills;
 
 /// Instructions that a WebAssembly tool may carry out in a second, about.
 const FUEL_PER_S: u64 = 1_000_000_000;
@@ -35,12 +37,16 @@ pub struct Furnished {
     pub toolbox: Toolbox,
     /// The MCP servers.
     pub servers: Vec<Arc<McpServer>>,
+    /// How things are done here; none where no folder is named.
+    pub skills: Option<Skills>,
 }
 
 /// What the built-in tools work on.
 pub struct Shelf {
-    /// The memory.
+    /// The memory, as a talk asks it.
     pub memories: Arc<dyn bots::Memories>,
+    /// The memory.
+    pub memory: Memory,
     /// The fetcher and the models.
     pub workshop: Arc<bots::Workshop>,
     /// Jobs.
@@ -73,7 +79,12 @@ pub fn furnish(config: &Config, shelf: &Shelf, tracker: &TaskTracker, cancel: &C
         toolbox.add_source(Arc::clone(&server) as _, grant(&mcp.people));
         servers.push(server);
     }
-    Ok(Furnished { toolbox, servers })
+    let skills = config.tools.skills.clone();
+    let skills = skills.map(|folder| Skills::new(folder, shelf.memory.clone(), shelf.journal.clone()));
+    if let Some(skills) = skills.clone() {
+        tracker.spawn(skills.run(cancel.clone()));
+    }
+    Ok(Furnished { toolbox, servers, skills })
 }
 
 fn module(wasm: &Wasm) -> Result<WasmTool> {

@@ -205,7 +205,7 @@ async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     let (question, _) = write(14, "have a look", &[]).await;
     assert!(question.text.contains("!approve"), "{}", question.text);
     let on = ["e".to_owned(), question.id.to_hex()];
-    assert_eq!(write(7, "👍", &[on.clone()]).await.0.text, "understood");
+    assert_eq!(write(7, "👍", std::slice::from_ref(&on)).await.0.text, "understood");
     assert!(write(7, "+", &[on]).await.0.text.contains("answered that already"));
     // What is to end, ends; its answer too.
     let until = Timestamp::now().as_secs() + 600;

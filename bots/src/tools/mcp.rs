@@ -4,6 +4,7 @@
 //! small environment: nothing of the node's own is in it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -151,11 +152,19 @@ impl McpServer {
     /// One connection from its beginning to its end; gives why it ended.
     async fn session(&self, wait: &mut Duration) -> String {
         let changed = Arc::new(Notify::new());
-        let session = match tokio::time::timeout(START_MAX, self.connect(Arc::clone(&changed))).await {
-            Ok(Ok(session)) => session,
+        let (session, errors) = match tokio::time::timeout(START_MAX, self.connect(Arc::clone(&changed))).await {
+            Ok(Ok(connected)) => connected,
             Ok(Err(why)) => return why,
             Err(_) => return format!("it did not begin within {} s", START_MAX.as_secs()),
         };
+        tokio::select! {
+            why = self.keep(session, &changed, wait) => why,
+            never = log(&self.config.name, errors) => match never {},
+        }
+    }
+
+    /// Follows the server's list of tools until it is away; gives why.
+    async fn keep(&self, session: Session, changed: &Notify, wait: &mut Duration) -> String {
         let peer = session.peer().clone();
         let end = session.waiting();
         tokio::pin!(end);
@@ -178,25 +187,22 @@ impl McpServer {
         }
     }
 
-    async fn connect(&self, changed: Arc<Notify>) -> Result<Session, String> {
+    async fn connect(&self, changed: Arc<Notify>) -> Result<(Session, Option<ChildStderr>), String> {
         let listener = Listener(changed);
-        match &self.config.place {
+        let (session, errors) = match &self.config.place {
             McpPlace::Program { command, env } => {
                 let (transport, errors) = start(command, env)?;
-                if let Some(errors) = errors {
-                    tokio::spawn(log(self.config.name.clone(), errors));
-                }
-                listener.serve(transport).await.map_err(|error| error.to_string())
+                (listener.serve(transport).await, errors)
             }
             McpPlace::Http { url, token } => {
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
                 if let Some(token) = token {
                     config = config.auth_header(token.expose());
                 }
-                let transport = StreamableHttpClientTransport::from_config(config);
-                listener.serve(transport).await.map_err(|error| error.to_string())
+                (listener.serve(StreamableHttpClientTransport::from_config(config)).await, None)
             }
-        }
+        };
+        Ok((session.map_err(|error| error.to_string())?, errors))
     }
 
     /// What of a server's list is offered.
@@ -241,12 +247,15 @@ fn start(
     started.map_err(|error| format!("`{program}` cannot be started: {error}"))
 }
 
-/// What a program says about itself goes to the log, line by line.
-async fn log(server: String, errors: ChildStderr) {
-    let mut lines = BufReader::new(errors).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        tracing::debug!(server, line, "an MCP server says");
+/// What a program says about itself goes to the log, line by line. Never ends.
+async fn log(server: &str, errors: Option<ChildStderr>) -> Infallible {
+    if let Some(errors) = errors {
+        let mut lines = BufReader::new(errors).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            tracing::debug!(server, line, "an MCP server says");
+        }
     }
+    std::future::pending().await
 }
 
 fn is_named(patterns: &[String], name: &str) -> bool {

@@ -127,7 +127,7 @@ pub struct Arrived {
 /// What was in a sealed event.
 pub enum Opened {
     /// Somebody wrote to us.
-    Message(DirectMessage, Option<RelayUrl>),
+    Message(Box<DirectMessage>, Option<RelayUrl>),
     /// An encrypted job request.
     Job(Box<Event>, Result<Box<JobRequest>, nips::job::ParseError>, Option<RelayUrl>),
     /// Nothing to act on.
@@ -205,8 +205,6 @@ pub struct Tools {
     pub memories: Arc<dyn bots::Memories>,
     /// What a model may do in the talk of a person.
     pub toolbox: crate::toolbox::Furnished,
-    /// How things are done here; none where no folder is named.
-    pub skills: Option<crate::skills::Skills>,
     /// Reads every message first.
     pub conscience: Conscience,
     /// The owner's country, for crisis lines.

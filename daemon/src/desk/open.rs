@@ -51,7 +51,7 @@ async fn open(tools: &Tools, arrival: &Arrival) -> Option<Opened> {
     let came_by = arrival.came_by.as_deref().and_then(|url| RelayUrl::parse(url).ok());
     if event.kind.as_u16() == WRAP_KIND {
         return Some(match open_wrap(tools, &event).await? {
-            Ok(message) => Opened::Message(message, came_by),
+            Ok(message) => Opened::Message(Box::new(message), came_by),
             Err(error) => {
                 tracing::debug!(%error, "a wrap was dropped");
                 Opened::Dropped

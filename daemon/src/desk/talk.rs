@@ -46,7 +46,7 @@ impl Bench {
         let mut parts = vec![self.tools.soul.text().to_owned()];
         if let Some(person) = self.order.person() {
             parts.extend(Gentle::new(self.last_crisis(&person).await).prompt(now_ms() / 1000).map(ToOwned::to_owned));
-            if let Some(skills) = self.tools.skills.as_ref().filter(|_| !said.trim().is_empty()) {
+            if let Some(skills) = self.tools.toolbox.skills.as_ref().filter(|_| !said.trim().is_empty()) {
                 parts.extend(skills.fitting(said).await);
             }
         }
@@ -202,7 +202,7 @@ impl Bench {
                 }
             }
         }
-        if let Some(names) = self.tools.skills.as_ref().map(Skills::names).filter(|names| !names.is_empty()) {
+        if let Some(names) = self.tools.toolbox.skills.as_ref().map(Skills::names).filter(|names| !names.is_empty()) {
             let _ = write!(text, "\n\nSkills: {}.", names.join(", "));
         }
         text

@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use bots::{NodeFacts, Soul};
+use bots::Soul;
 use nips::identity::Identity;
 use nostr::NostrSigner;
 use relay::outbox::OutboxConfig;
@@ -35,7 +35,6 @@ use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
 use crate::publish::Publisher;
 use crate::recollect::Recollections;
-use crate::skills::Skills;
 use crate::toolbox::Shelf;
 use beginning::{Beginning, Streams};
 
@@ -187,12 +186,7 @@ async fn furnish(
     // A model server that is slow to answer must not hold up the start.
     let _ = tokio::time::timeout(PROBE, workshop.chain().probe()).await;
     let relay = found.identity.relays.first().cloned();
-    let facts = NodeFacts {
-        name: config.node.name.clone(),
-        npub: found.ready.npub.clone(),
-        kinds: BTreeSet::new(),
-        relay_url: relay.as_ref().map(ToString::to_string).unwrap_or_default(),
-    };
+    let facts = parts::facts(config, found);
     let configured = config.nostr.relays.clone();
     let own = parts::own_relays(config, &found.ready);
     let passport = PassportWatch::new(node, &found.keys, parts::sequence(&journal).await?, installs.clone());
@@ -203,18 +197,13 @@ async fn furnish(
     let memories: Arc<dyn bots::Memories> = Arc::new(Recollections(memory.clone()));
     let shelf = Shelf {
         memories: Arc::clone(&memories),
+        memory: memory.clone(),
         workshop: Arc::clone(&workshop),
         journal: journal.clone(),
         sisters: sisters.clone(),
     };
-    let toolbox = crate::toolbox::furnish(config, &shelf, &inner.tracker, &inner.cancel)?;
-    let skills = config.tools.skills.clone().map(|folder| Skills::new(folder, memory.clone(), journal.clone()));
-    if let Some(skills) = skills.clone() {
-        inner.tracker.spawn(skills.run(inner.cancel.clone()));
-    }
     let tools = Tools {
-        toolbox,
-        skills,
+        toolbox: crate::toolbox::furnish(config, &shelf, &inner.tracker, &inner.cancel)?,
         speaker: Speaker { node, signer, server: server.clone(), pool: pool.clone(), configured, hint: relay, own },
         passport,
         installs,

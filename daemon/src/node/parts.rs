@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bots::conscience::Lines;
 use bots::model::{Api, Link, Secret, SystemClock};
 use bots::voice::{Voice, VoiceConfig};
-use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, Serves, Soul, Workshop};
+use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, NodeFacts, Serves, Soul, Workshop};
 use memory::{Memory, MemoryOptions};
 use nips::Attestation;
 use nips::identity::{Identity, SoulVersion, published_relays};
@@ -331,6 +331,16 @@ pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
     let provider = model.base_url.host_str().unwrap_or("unknown").to_owned();
     let metered = Metered { model: client, provider, name: model.name.clone(), metrics: metrics.clone() };
     Ok(Link { config: settings, model: Arc::new(metered) })
+}
+
+/// What the node says of itself.
+pub(super) fn facts(config: &Config, found: &Found) -> NodeFacts {
+    NodeFacts {
+        name: config.node.name.clone(),
+        npub: found.ready.npub.clone(),
+        kinds: BTreeSet::new(),
+        relay_url: found.identity.relays.first().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 /// The speech server, if there is one.
