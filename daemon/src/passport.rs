@@ -115,6 +115,8 @@ impl PassportWatch {
     /// When the transport key cannot sign.
     pub fn renewed(&self, keys: &NodeKeys, at: u64) -> Result<UnsignedEvent> {
         let mut card = self.0.card.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two cards of one second could not be told apart: the later one is dated later.
+        let at = at.max((card.not_after + 1).saturating_sub(MAX_LIFE_S));
         card.not_after = at + MAX_LIFE_S;
         let pair = Keypair::from_secret_key(nostr::SECP256K1, keys.install.secret_key());
         let signature = nostr::SECP256K1.sign_schnorr(&Message::from_digest(card.statement()), &pair);

@@ -198,7 +198,7 @@ async fn of_three_sisters_one_answers_a_broadcast_also_while_one_dies() {
         asked
     };
     let first = ask(0, 200).await;
-    all_answered_once(&outside, &first).await;
+    all_answered_once(&outside, &nodes, &first).await;
     let members: Vec<PublicKey> = nodes.iter().map(Node::public_key).collect();
     let answers = outside.query(Filter::new().kind(Kind::from_u16(6000))).await;
     for member in &members {
@@ -209,11 +209,11 @@ async fn of_three_sisters_one_answers_a_broadcast_also_while_one_dies() {
     let mut second = ask(200, 30).await;
     nodes[1].kill().await;
     second.extend(ask(230, 30).await);
-    all_answered_once(&outside, &second).await;
+    all_answered_once(&outside, &nodes, &second).await;
 }
 
 /// Every request gets a result, and after the last one could have come none has two.
-async fn all_answered_once(outside: &Outside, asked: &[EventId]) {
+async fn all_answered_once(outside: &Outside, nodes: &[Node], asked: &[EventId]) {
     let count = async || {
         let mut counts: BTreeMap<EventId, usize> = asked.iter().map(|id| (*id, 0)).collect();
         for answer in outside.query(Filter::new().kind(Kind::from_u16(6000))).await {
@@ -224,7 +224,20 @@ async fn all_answered_once(outside: &Outside, asked: &[EventId]) {
         }
         counts
     };
-    eventually("every broadcast is answered", async || count().await.values().all(|n| *n > 0).then_some(())).await;
+    let deadline = tokio::time::Instant::now() + tests::PATIENCE;
+    loop {
+        let counts = count().await;
+        let Some((missing, _)) = counts.iter().find(|(_, n)| **n == 0) else { break };
+        if tokio::time::Instant::now() > deadline {
+            let mut told = String::new();
+            for node in nodes {
+                let (_, job, err) = node.cli(&["job", "show", &missing.to_hex()]).await;
+                told += &format!("\n{}: {job}{err}", npub(node));
+            }
+            let words = outside.query(Filter::new().event(*missing)).await;
+            panic!("{missing} is not answered; at the relay: {words:#?}\nat the nodes: {told}");
+        }
+    }
     // The last in the order would speak four seconds after the first.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let counts = count().await;

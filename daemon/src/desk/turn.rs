@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::lookup;
 use super::order::{Origin, Work};
 use super::work::Bench;
+use crate::sisters::Sisters;
 
 /// How often it is looked who is alive, while another one is before this node.
 const LOOK: Duration = Duration::from_millis(250);
@@ -26,6 +27,37 @@ const DOUBT_MS: u64 = 1_000;
 /// A request that was sent longer ago may have been answered by others, seconds.
 const FRESH_S: u64 = 2;
 
+/// How long the order of those who could answer has been the same.
+struct Standing {
+    able: BTreeSet<PublicKey>,
+    since: Instant,
+    is_changed: bool,
+}
+
+impl Standing {
+    fn new() -> Self {
+        Self { able: BTreeSet::new(), since: Instant::now(), is_changed: false }
+    }
+
+    /// When somebody has gone, the places behind them wait anew: they all see it at once, and would all answer.
+    fn saw(&mut self, able: &BTreeSet<PublicKey>) {
+        if !self.able.is_subset(able) {
+            (self.since, self.is_changed) = (Instant::now(), true);
+        }
+        self.able.clone_from(able);
+    }
+
+    /// Since then, ms.
+    fn waited_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same for one's place in the order: not everybody sees at the same moment that somebody has gone.
+    fn place_ms(&self) -> u64 {
+        self.waited_ms().saturating_sub(if self.is_changed { DOUBT_MS } else { 0 })
+    }
+}
+
 impl Bench {
     /// Waits for this node's turn; false when a sister node has answered.
     pub(super) async fn has_turn(&self) -> bool {
@@ -35,26 +67,29 @@ impl Bench {
             return true;
         }
         let me = self.tools.speaker.node;
-        let began = Instant::now();
         let is_fresh = request.created_at.as_secs() + FRESH_S >= crate::journal::now_ms() / 1000;
+        let mut order = Standing::new();
         loop {
-            let mut able = sisters.view().able(*kind, crowd(self.order.audience));
-            able.insert(me);
-            let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), waited_ms);
+            let able = self.able(sisters, *kind);
+            order.saw(&able);
+            let waited_ms = order.waited_ms();
+            let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), order.place_ms());
             // First also among those that are thought dead: a node under load may be, and answers all the same.
             let mut all = sisters.view().able_dead_or_alive(*kind, crowd(self.order.audience));
             all.insert(me);
             let is_undisputed = is_fresh && rank::rank(&self.order.id, &me, &all) == Some(0);
             let wait = match first {
                 Turn::Answer if is_undisputed && waited_ms < rank::STEP_MS => return true,
-                Turn::Answer if waited_ms < DOUBT_MS => Duration::from_millis(DOUBT_MS - waited_ms),
+                Turn::Answer if waited_ms < DOUBT_MS => Duration::from_millis(DOUBT_MS - waited_ms).min(LOOK),
                 Turn::Answer => {
                     let heard = self.heard(request, came_by.as_ref(), &sisters.view().members()).await;
-                    match rank::turn(&self.order.id, &me, &able, &heard, waited_ms) {
+                    match rank::turn(&self.order.id, &me, &able, &heard, order.place_ms()) {
                         Turn::Answer => return true,
                         Turn::Never => return false,
-                        Turn::Stand => STAND,
+                        Turn::Stand => {
+                            self.stand(sisters, *kind, &able).await;
+                            continue;
+                        }
                         Turn::Wait { ms } => Duration::from_millis(ms).min(LOOK),
                     }
                 }
@@ -62,6 +97,21 @@ impl Bench {
                 Turn::Never | Turn::Stand => return false,
             };
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Who could answer, this node among them.
+    fn able(&self, sisters: &Sisters, kind: u16) -> BTreeSet<PublicKey> {
+        let mut able = sisters.view().able(kind, crowd(self.order.audience));
+        able.insert(self.tools.speaker.node);
+        able
+    }
+
+    /// Somebody is on it: waits until it is time to look whether they have answered, or somebody is gone.
+    async fn stand(&self, sisters: &Sisters, kind: u16, able: &BTreeSet<PublicKey>) {
+        let until = Instant::now() + STAND;
+        while Instant::now() < until && self.able(sisters, kind) == *able {
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -124,6 +124,8 @@ pub(super) struct Core {
     pub said_at: BTreeMap<PublicKey, u64>,
     /// When members were last heard over a relay, Unix seconds.
     pub heard_by_relay: BTreeMap<PublicKey, u64>,
+    /// When members were found dead, Unix seconds: what they said before tells nothing.
+    pub fallen: BTreeMap<PublicKey, u64>,
     pub tasks: TaskLoop,
     pub labels: Labels,
     /// Streams that travel in letters, by passport.
@@ -352,6 +354,9 @@ impl Core {
             met.last_seen = now;
         }
         if let Some((passport, install)) = self.by_peer(&peer).map(|met| (met.card.passport, met.card.install)) {
+            if matches!(event, LivenessEvent::Dead(_)) {
+                self.fallen.insert(passport, now);
+            }
             self.reach(passport).await;
             if matches!(event, LivenessEvent::Dead(_)) {
                 // Perhaps only the connection is: by letter it hears where this node is, and answers.

@@ -123,14 +123,25 @@ impl Core {
     /// A member has proved itself.
     async fn meet(&mut self, peer: handshake::Peer) {
         let addresses = peer.addresses.iter().filter_map(|a| a.parse().ok()).collect();
-        let Some(event) = self.cards.get(&peer.card.passport).map(|met| met.event.clone()) else { return };
-        let now = self.now_s();
         let passport = peer.card.passport;
-        self.keep_card(Met { card: peer.card, event, addresses, relays: peer.relays, last_seen: now }).await;
+        // The card that the handshake began with may be older than one that came meanwhile.
+        let Some(known) = self.cards.get(&passport) else { return };
+        let (card, event) = (known.card.clone(), known.event.clone());
+        let now = self.now_s();
+        self.keep_card(Met { card, event, addresses, relays: peer.relays, last_seen: now }).await;
         self.reach(passport).await;
     }
 
+    /// Keeps what is known of a member. Of two cards of one install the newer one stays, whichever comes last.
     pub async fn keep_card(&mut self, met: Met) {
+        let newer = self.cards.get(&met.card.passport).filter(|known| {
+            let is_same = known.card.install == met.card.install && known.card.sequence == met.card.sequence;
+            is_same && known.event.created_at > met.event.created_at
+        });
+        let met = match newer {
+            Some(known) => Met { card: known.card.clone(), event: known.event.clone(), ..met },
+            None => met,
+        };
         let kept = Kept {
             card: met.event.clone(),
             addresses: met.addresses.clone(),
@@ -383,9 +394,10 @@ impl Core {
         self.meshed.contains(peer) && !self.is_dead(peer)
     }
 
-    /// True for a member that said something over a relay lately.
+    /// True for a member that said something over a relay lately, and after its connection fell silent.
     fn was_heard(&self, passport: &PublicKey) -> bool {
-        self.heard_by_relay.get(passport).is_some_and(|at| at + HEARD_S > self.now_s())
+        let fell = self.fallen.get(passport).copied().unwrap_or_default();
+        self.heard_by_relay.get(passport).is_some_and(|at| *at > fell && at + HEARD_S > self.now_s())
     }
 
     /// Members that are alive, and reached by relay only.

@@ -98,6 +98,7 @@ impl Core {
             said_at: BTreeMap::new(),
             passed: BTreeMap::new(),
             heard_by_relay: BTreeMap::new(),
+            fallen: BTreeMap::new(),
             tasks,
             labels: Labels::default(),
             tunnels: BTreeMap::new(),

@@ -232,7 +232,8 @@ impl Core {
     fn note_heard(&mut self, from: PublicKey, at: u64) {
         let before = self.heard_by_relay.get(&from).copied().unwrap_or_default();
         self.heard_by_relay.insert(from, before.max(at));
-        if at > before + HEARD_STEP_S {
+        let is_back = self.fallen.get(&from).is_some_and(|fell| before <= *fell && at > *fell);
+        if is_back || at > before + HEARD_STEP_S {
             self.see_alive();
         }
     }

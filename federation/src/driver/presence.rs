@@ -1,7 +1,7 @@
 //! Where members are: said by each, heard by all. mDNS ends at the router, and at the first machine without multicast.
 
 use nips::federation::{KIND_PRESENCE, Presence};
-use nostr::{Event, PublicKey};
+use nostr::{Event, PublicKey, Timestamp};
 
 use super::core::{Core, Met, TASKS};
 use crate::keyring::Circle;
@@ -38,7 +38,11 @@ impl Core {
             relays: self.me.relays.clone(),
             labels: Some(self.labels.digest()),
         };
-        let Ok(event) = presence.to_event().sign_with_keys(&self.install) else { return };
+        // Two sayings of one second could not be told apart: the later one is dated later.
+        let said = self.said_at.get(&self.me.passport).map_or(0, |at| at + 1).max(self.now_s());
+        self.said_at.insert(self.me.passport, said);
+        let dated = presence.to_event().custom_created_at(Timestamp::from_secs(said));
+        let Ok(event) = dated.sign_with_keys(&self.install) else { return };
         if !self.meshed.is_empty() {
             self.publish(TASKS, Circle::Everybody, &event).await;
         }
