@@ -193,16 +193,17 @@ async fn by_model(
     let chain = workshop.chain();
     let said: Vec<&str> =
         talk.history.iter().map(|turn| turn.said.as_str()).chain(std::iter::once(talk.text)).collect();
+    let has_files = talk.history.iter().any(|turn| turn.shown.is_some());
     let asked = Asked {
         audience: talk.audience,
         said: &said,
         key: talk.key,
         tools: talk.tools,
-        is_tainted: talk.approved.is_some() || talk.attached.is_some(),
+        is_tainted: talk.approved.is_some() || talk.attached.is_some() || has_files,
     };
     let told = for_model(recalled).unwrap_or_default();
     let knows_more = !told.text.is_empty() || !talk.history.is_empty() || talk.approved.is_some();
-    if knows_more || talk.tools.iter().any(|tool| tool.is_private()) {
+    if knows_more || talk.tools.iter().any(|tool| tool.card().is_private) {
         let system =
             if told.text.is_empty() { talk.system.to_owned() } else { format!("{}\n\n{}", talk.system, told.text) };
         let request = ChatRequest { carries_memory: true, ..request(talk, &system, talk.history) };
@@ -230,6 +231,7 @@ fn request(talk: &Talk<'_>, system: &str, history: &[Turn]) -> ChatRequest {
     let text = [Some(talk.text), talk.attached].into_iter().flatten().filter(|part| !part.is_empty());
     let mut request = ChatRequest::new(system, &text.collect::<Vec<_>>().join("\n\n"));
     let before = recent(history, HISTORY_TOKENS);
+    request.history = before.len();
     request.messages.splice(1..1, before);
     if let Some(done) = talk.approved {
         let arguments = serde_json::Value::Object(done.arguments.clone());

@@ -35,6 +35,9 @@ pub enum FileError {
     /// Another kind of file.
     #[error("I read text, Markdown, HTML, CSV, JSON and the like, and this is {0}")]
     NotText(String),
+    /// A picture that no model saw.
+    #[error("{0}")]
+    Unseen(String),
     /// There is nothing in it.
     #[error("there is no text in it")]
     Empty,
@@ -51,11 +54,11 @@ pub fn open_sealed(file: &SealedFile, bytes: &[u8]) -> Result<Vec<u8>, FileError
     if bytes.len() > FILE_BYTES_MAX {
         return Err(FileError::TooLarge);
     }
-    if hex(&Sha256::digest(bytes)) != file.sha256 {
+    if hex::encode(Sha256::digest(bytes)) != file.sha256 {
         return Err(FileError::Hash);
     }
-    let key = unhex(&file.key).ok_or(FileError::Cipher)?;
-    let nonce = unhex(&file.nonce).ok_or(FileError::Cipher)?;
+    let key = hex::decode(&file.key).map_err(|_| FileError::Cipher)?;
+    let nonce = hex::decode(&file.nonce).map_err(|_| FileError::Cipher)?;
     let opened = match (key.len(), nonce.len()) {
         (32, 12) => AesGcm::<Aes256, U12>::new_from_slice(&key)
             .map(|cipher| cipher.decrypt(Nonce::<U12>::from_slice(&nonce), bytes)),
@@ -68,15 +71,6 @@ pub fn open_sealed(file: &SealedFile, bytes: &[u8]) -> Result<Vec<u8>, FileError
         _ => return Err(FileError::Cipher),
     };
     opened.map_err(|_| FileError::Cipher)?.map_err(|_| FileError::Cipher)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The text of a file, at most [`FILE_TEXT_MAX`] bytes of it. What it is, is told by its bytes first: a name is only a word.
@@ -104,7 +98,14 @@ pub fn text_of(bytes: &[u8], name: &str, mime: Option<&str>) -> Result<String, F
     }
     let text = decoded(bytes, &mime);
     let is_html = mime.contains("html") || ending.starts_with("htm");
-    let text = if is_html { readable(&text) } else { text };
+    shortened(&if is_html { readable(&text) } else { text })
+}
+
+/// At most [`FILE_TEXT_MAX`] bytes of a text.
+///
+/// # Errors
+/// When there is nothing in it.
+pub fn shortened(text: &str) -> Result<String, FileError> {
     let mut text = text.trim().to_owned();
     if text.is_empty() {
         return Err(FileError::Empty);
@@ -114,6 +115,17 @@ pub fn text_of(bytes: &[u8], name: &str, mime: Option<&str>) -> Result<String, F
         text.push_str("\n[the rest is left out]");
     }
     Ok(text)
+}
+
+/// The MIME type of a picture that models see, by its first bytes.
+pub fn picture_type(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        _ => None,
+    }
 }
 
 /// A byte order mark of UTF-16.
@@ -150,9 +162,9 @@ mod tests {
         SealedFile {
             url: "https://files.example/x".into(),
             mime: None,
-            key: hex(key),
-            nonce: hex(nonce),
-            sha256: hex(&Sha256::digest(bytes)),
+            key: hex::encode(key),
+            nonce: hex::encode(nonce),
+            sha256: hex::encode(Sha256::digest(bytes)),
         }
     }
 

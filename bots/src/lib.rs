@@ -8,6 +8,7 @@ pub mod answerer;
 pub mod conscience;
 pub mod fetch;
 pub mod files;
+pub mod look;
 pub mod matrix;
 pub mod model;
 pub mod recollection;

@@ -1,6 +1,5 @@
 //! Speech, by a server that speaks OpenAI's `/v1/audio`: what people say is written down, what the agent says is spoken.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
@@ -136,10 +135,7 @@ fn failed(error: &reqwest::Error) -> VoiceError {
 
 /// A form of two parts (RFC 7578). Its boundary is made of the sound, so that it is not in it.
 fn form(model: &str, sound: &[u8], name: &str, mime: &str) -> (String, Vec<u8>) {
-    let boundary: String = Sha256::digest(sound).iter().take(16).fold(String::from("timmy-"), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let boundary = format!("timmy-{}", hex::encode(&Sha256::digest(sound)[..16]));
     let plain = |text: &str, spare: &str| -> String {
         text.chars().filter(|c| c.is_ascii_alphanumeric() || spare.contains(*c)).take(80).collect()
     };

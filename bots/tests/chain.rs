@@ -31,6 +31,7 @@ enum Act {
     Refuse(u16),
     StreamThenDie,
     Empty,
+    Strays,
     Garbage,
     Hang,
     Endless,
@@ -73,6 +74,11 @@ async fn answer(State(server): State<Arc<Server>>, headers: HeaderMap, body: Str
             sse("data: {\"choices\":[{\"delta\":{\"content\":\" \"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
                 .into())
         }
+        Act::Strays => {
+            let call = serde_json::json!([{"index": 0, "id": "c", "function": {"name": "rm", "arguments": "{}"}}]);
+            let chunk = serde_json::json!({"choices":[{"delta":{"tool_calls":call},"finish_reason":"tool_calls"}]});
+            sse(format!("data: {chunk}\n\ndata: [DONE]\n\n"))
+        }
         Act::Garbage => sse("data: {nonsense\n\n".into()),
         Act::Hang => std::future::pending().await,
         Act::Endless => {
@@ -107,7 +113,9 @@ fn config(name: &str, url: &str, serves: Serves) -> ModelConfig {
         timeout: Duration::from_secs(60),
         serves,
         sees_memory: false,
+        sees_pictures: false,
         stranger_tokens_per_day: 10_000,
+        context_tokens: None,
     }
 }
 
@@ -268,6 +276,17 @@ async fn requests_that_are_at_fault_do_not_shut_a_model_for_others() {
     assert_eq!(set.chain.states()[0].breaker, BreakerState::Closed);
     assert_eq!(server.calls.load(Ordering::SeqCst), 10, "once more without the uncommon field, each");
     assert_eq!(set.budget.used("a", 0), 0);
+}
+
+#[tokio::test]
+async fn calls_that_nobody_offered_are_no_answer_and_do_not_shut_the_model() {
+    let ((server, strays), (_, honest)) = (serve(Act::Strays).await, serve(Act::Stream("hello")).await);
+    let set = set(vec![config("a", &strays, Serves::Anyone), config("b", &honest, Serves::Anyone)]);
+    for _ in 0..5 {
+        let done = ask(&set.chain, Audience::Stranger).await.unwrap();
+        assert_eq!((done.text.as_str(), done.model_name.as_str(), done.calls.len()), ("hello", "b", 0));
+    }
+    assert_eq!((set.chain.states()[0].breaker, server.calls.load(Ordering::SeqCst)), (BreakerState::Closed, 5));
 }
 
 #[tokio::test]

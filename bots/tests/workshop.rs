@@ -75,7 +75,9 @@ async fn place(model: Option<Serves>, model_works: bool) -> Place {
         timeout: Duration::from_secs(60),
         serves,
         sees_memory: true,
+        sees_pictures: false,
         stranger_tokens_per_day: 100_000,
+        context_tokens: None,
     });
     let clock = Arc::new(SystemClock::default());
     let chain = Arc::new(

@@ -201,7 +201,7 @@ impl Model for Metered {
         reply
     }
 
-    async fn probe(&self) -> Result<(), ModelError> {
+    async fn probe(&self) -> Result<Option<u64>, ModelError> {
         self.model.probe().await
     }
 }

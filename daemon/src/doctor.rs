@@ -51,6 +51,7 @@ pub(crate) async fn examine(context: &Context) -> Report {
     checks.push(running(context));
     checks.extend(ports(context, &config).await);
     checks.extend(models(&config).await);
+    checks.extend(tools(context, &config).await);
     checks.extend(relays(&config).await);
     checks.extend(matrix::examine(context, &config, opened.as_ref().and_then(|keys| keys.as_ref().ok())).await);
     checks.push(clock());
@@ -161,6 +162,23 @@ async fn index(context: &Context) -> Option<Check> {
     })
 }
 
+/// Only the node that runs can tell.
+async fn tools(context: &Context, config: &Config) -> Vec<Check> {
+    let Ok(client) = Client::connect(&context.home) else { return vec![] };
+    let Ok(status) = client.get::<Status>("/status").await else { return vec![] };
+    let away: Vec<Check> = status
+        .warnings
+        .into_iter()
+        .filter(|warning| warning.code == "tools_away")
+        .map(|warning| bad("tools", warning.message, warning.cure))
+        .collect();
+    match (away.is_empty(), config.tools.mcp.len()) {
+        (_, 0) => vec![],
+        (true, count) => vec![good("tools", format!("{count} MCP servers are there"))],
+        (false, _) => away,
+    }
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -241,7 +259,11 @@ async fn models(config: &Config) -> Vec<Check> {
             }
         };
         checks.push(match link.model.probe().await {
-            Ok(()) => good("model", format!("`{}` answers; serves {:?}", model.name, model.serves())),
+            Ok(window) => {
+                let takes = model.context_tokens.or(window).map(|tokens| format!(", takes {tokens} tokens"));
+                let takes = takes.unwrap_or_default();
+                good("model", format!("`{}` answers; serves {:?}{takes}", model.name, model.serves()))
+            }
             Err(error) => {
                 bad("model", format!("`{}`: {error}", model.name), "start its server, or correct [[models]] base_url")
             }

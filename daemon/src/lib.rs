@@ -2,10 +2,14 @@
 //!
 //! The rooms `relay`, `memory`, `federation` and `bots` meet here and nowhere else; protocol rules live in `nips`.
 
+// Whether a future that asks the memory is Send goes down to DataFusion's tree of expressions.
+#![recursion_limit = "256"]
+
 mod adapters;
 mod backup;
 mod cli;
 mod commands;
+mod condense;
 pub mod config;
 pub mod crash;
 mod desk;

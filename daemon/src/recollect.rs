@@ -29,7 +29,10 @@ fn words(error: &MemoryError) -> String {
 }
 
 /// Where what a person says goes: the owner's into the fleet, others' into the fleet too, but theirs.
-fn person(audience: Audience) -> Result<Option<PublicKey>, String> {
+///
+/// # Errors
+/// For those of whom nothing is remembered.
+pub fn owner_of(audience: Audience) -> Result<Option<PublicKey>, String> {
     match audience {
         Audience::Owner => Ok(None),
         Audience::Person(person) => Ok(Some(person)),
@@ -38,7 +41,7 @@ fn person(audience: Audience) -> Result<Option<PublicKey>, String> {
 }
 
 /// The entry of a message: worked on twice, it is kept once.
-fn entry_id(key: &str) -> EntryId {
+pub fn entry_id(key: &str) -> EntryId {
     let digest: [u8; 32] = Sha256::new().chain_update("timmy/remember/1").chain_update(key).finalize().into();
     let mut id = [0; 16];
     id.copy_from_slice(&digest[..16]);
@@ -59,7 +62,7 @@ fn list(page: Page) -> List {
 impl Recollections {
     /// The spaces in which a list of this audience may be, the one for new lists last.
     async fn spaces(&self, audience: Audience) -> Result<Vec<Space>, String> {
-        let Some(person) = person(audience)? else { return Ok(vec![Space::fleet()]) };
+        let Some(person) = owner_of(audience)? else { return Ok(vec![Space::fleet()]) };
         let mut spaces: Vec<Space> = self
             .0
             .shared_with(person)
@@ -94,8 +97,12 @@ impl Memories for Recollections {
     }
 
     async fn remember(&self, text: &str, audience: Audience, key: &str) -> Result<String, String> {
-        let draft =
-            Draft { kind: EntryKind::Semantic, person: person(audience)?, id: Some(entry_id(key)), ..Draft::new(text) };
+        let draft = Draft {
+            kind: EntryKind::Semantic,
+            person: owner_of(audience)?,
+            id: Some(entry_id(key)),
+            ..Draft::new(text)
+        };
         Ok(self.0.add(draft).await.map_err(|e| words(&e))?.to_string())
     }
 

@@ -1,7 +1,6 @@
 //! The tools of this node: those that every node has, and those of the configuration.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use async_trait::async_trait;
 use bots::Toolbox;
 use bots::model::{Secret, ToolOffer};
 use bots::tools::{
-    Arguments, Caller, Fetch, Grant, McpConfig, McpPlace, McpServer, Recall, Remember, Risk, Time, Tool, ToolError,
-    WasmConfig, WasmTool,
+    Arguments, Caller, Fetch, Grant, McpConfig, McpPlace, McpServer, Recall, Remember, Risk, Time, Tool, ToolCard,
+    ToolError, WasmConfig, WasmTool,
 };
 use memory::Memory;
 use nostr::{PublicKey, ToBech32};
@@ -21,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Mcp, Wasm};
 use crate::desk::person_of;
-use crate::journal::Journal;
+use crate::journal::{JobRow, Journal};
 use crate::sisters::Sisters;
 use crate::skills::Skills;
 
@@ -29,6 +28,8 @@ use crate::skills::Skills;
 const FUEL_PER_S: u64 = 1_000_000_000;
 /// Jobs that are listed.
 const JOBS: u32 = 10;
+/// How a job is named in a list.
+const SHORT_ID: usize = 8;
 
 /// All tools, and the servers whose health is shown.
 #[derive(Default)]
@@ -120,9 +121,9 @@ fn grant(people: &[String]) -> Grant {
     Grant { people: people.iter().any(|one| one == "people"), keys }
 }
 
-fn without_arguments(name: &str, description: &str) -> ToolOffer {
-    let parameters = json!({ "type": "object", "properties": {} });
-    ToolOffer { name: name.to_owned(), description: description.to_owned(), parameters }
+fn without_arguments(name: &str, description: &str) -> ToolCard {
+    let offer = ToolOffer::new(name, description, json!({ "type": "object", "properties": {} }));
+    ToolCard { offer, is_private: true, is_from_outside: false }
 }
 
 /// `jobs`: the newest jobs of this node, for its owner.
@@ -130,7 +131,7 @@ struct Jobs(Journal);
 
 #[async_trait]
 impl Tool for Jobs {
-    fn offer(&self) -> ToolOffer {
+    fn card(&self) -> ToolCard {
         without_arguments("jobs", "The newest jobs of this node: id, kind and state.")
     }
 
@@ -138,21 +139,8 @@ impl Tool for Jobs {
         Risk::None
     }
 
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn is_from_outside(&self) -> bool {
-        false
-    }
-
     async fn call(&self, _: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {
-        let rows = self.0.jobs(JOBS).await.map_err(|error| ToolError::Failed(error.to_string()))?;
-        let mut text = String::new();
-        for row in rows {
-            let _ = writeln!(text, "{} kind {}: {}", row.id, row.kind, row.state);
-        }
-        Ok(if text.is_empty() { "There are no jobs.".to_owned() } else { text })
+        newest_jobs(&self.0).await.map_err(ToolError::Failed)
     }
 }
 
@@ -161,7 +149,7 @@ struct Peers(Sisters);
 
 #[async_trait]
 impl Tool for Peers {
-    fn offer(&self) -> ToolOffer {
+    fn card(&self) -> ToolCard {
         without_arguments("peers", "The sister nodes of this node and whether they are there.")
     }
 
@@ -169,28 +157,40 @@ impl Tool for Peers {
         Risk::None
     }
 
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn is_from_outside(&self) -> bool {
-        false
-    }
-
     async fn call(&self, _: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {
-        let peers = self.0.federation.peers().await.map_err(|error| ToolError::Failed(error.to_string()))?;
-        let lines: Vec<String> = peers.iter().filter_map(peer).collect();
-        Ok(if lines.is_empty() { "There are no sister nodes yet.".to_owned() } else { lines.join("\n") })
+        sister_nodes(&self.0).await.map_err(ToolError::Failed)
     }
 }
 
-/// A sister node in a line; none for nodes that belong to nobody we know.
-pub fn peer(peer: &federation::Peer) -> Option<String> {
-    let npub = peer.passport.and_then(|key| key.to_bech32().ok())?;
-    let state = match peer.state {
-        federation::PeerState::Member => "here",
-        federation::PeerState::Lost => "away",
-        federation::PeerState::Seen => "seen",
+/// The newest jobs, a line each.
+///
+/// # Errors
+/// Why the journal does not tell, in words.
+pub async fn newest_jobs(journal: &Journal) -> Result<String, String> {
+    let rows = journal.jobs(JOBS).await.map_err(|error| error.to_string())?;
+    let line = |row: &JobRow| {
+        let id: String = row.id.to_string().chars().take(SHORT_ID).collect();
+        format!("- `{id}` kind {}: {}", row.kind, row.state)
     };
-    Some(format!("- {npub}: {state}"))
+    let lines: Vec<String> = rows.iter().map(line).collect();
+    Ok(if lines.is_empty() { "There are no jobs yet.".to_owned() } else { lines.join("\n") })
+}
+
+/// The sister nodes, a line each.
+///
+/// # Errors
+/// Why the federation does not tell, in words.
+pub async fn sister_nodes(sisters: &Sisters) -> Result<String, String> {
+    let peers = sisters.federation.peers().await.map_err(|error| error.to_string())?;
+    let line = |peer: &federation::Peer| {
+        let npub = peer.passport.and_then(|key| key.to_bech32().ok())?;
+        let state = match peer.state {
+            federation::PeerState::Member => "here",
+            federation::PeerState::Lost => "away",
+            federation::PeerState::Seen => "seen",
+        };
+        Some(format!("- {npub}: {state}"))
+    };
+    let lines: Vec<String> = peers.iter().filter_map(line).collect();
+    Ok(if lines.is_empty() { "There are no sister nodes yet.".to_owned() } else { lines.join("\n") })
 }

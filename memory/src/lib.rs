@@ -38,7 +38,7 @@ pub use index::{
 };
 pub use memory::{Memory, MemoryError, MemoryOptions, MemoryStats, person_space};
 pub use recall::{DEFAULT_LIMIT, MAX_LIMIT, Place, Query, Reasons, Recall, Sight};
-pub use tend::{CONDENSED, Condenser, Consolidation, Group, PruneReason, Pruned, Pruning};
+pub use tend::{CONDENSED, Condenser, Consolidation, Group, PruneReason, Pruned, Pruning, extract};
 pub use truth::{
     Added, Census, Check, Directory, Forgotten, Inspection, Outcome, Page, PageEdit, Refusal, SealKey, Selector,
     TruthError, Writer, inspect,

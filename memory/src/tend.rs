@@ -221,7 +221,7 @@ fn condensed(group: &Group, space: Space, person: Option<PublicKey>, entries: &[
 }
 
 /// The sentences whose words are most common among all of them, each once, in their order.
-fn extract(texts: &[String]) -> String {
+pub fn extract(texts: &[String]) -> String {
     let sentences: Vec<&str> = texts.iter().flat_map(|text| sentences(text)).collect();
     let mut common: BTreeMap<String, usize> = BTreeMap::new();
     for sentence in &sentences {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::PATIENCE;
+use crate::{Node, PATIENCE};
 
 /// One connection.
 pub struct Client {
@@ -71,6 +71,26 @@ pub fn encrypt(keys: &Keys, to: &PublicKey, text: &str) -> String {
 /// What the author of `event` encrypted to `keys` as its content.
 pub fn decrypt(keys: &Keys, event: &Event) -> Option<String> {
     nostr::nips::nip44::decrypt(keys.secret_key(), &event.pubkey, &event.content).ok()
+}
+
+/// What the node says to a message that `who` wrote.
+pub async fn answer_to(node: &Node, who: &Keys, id: EventId) -> String {
+    let mut client = Client::connect(node.relay()).await;
+    client.auth(who).await;
+    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(who.public_key())).await;
+    loop {
+        let said = open_wrap(who, &client.next_event(&mail).await);
+        if let Some(said) = said.filter(|said| said.reply_to == Some(id)) {
+            return said.text;
+        }
+    }
+}
+
+/// Writes to the node as `who`; gives what it answers.
+pub async fn written(node: &Node, who: &Keys, text: &str) -> String {
+    let (id, wrap) = message(who, &node.public_key(), text);
+    Client::connect(node.relay()).await.must_publish(&wrap).await;
+    answer_to(node, who, id).await
 }
 
 /// Opens a wrap for `keys`: its author and text.

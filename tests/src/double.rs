@@ -120,6 +120,11 @@ impl ModelDouble {
         self.last_request()["messages"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Every request so far, in order.
+    pub fn requests(&self) -> Vec<Value> {
+        self.script.bodies.lock().unwrap().clone()
+    }
+
     /// The text of every prompt so far.
     pub fn prompts(&self) -> String {
         format!("{:?}", self.script.bodies.lock().unwrap())
@@ -141,6 +146,7 @@ impl Drop for ModelDouble {
 /// Notes whether an answer was read to its end.
 struct Reader {
     script: Arc<Script>,
+    prompt_tokens: usize,
     done: AtomicBool,
 }
 
@@ -153,13 +159,16 @@ impl Drop for Reader {
 
 async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) -> Response {
     script.calls.fetch_add(1, Ordering::SeqCst);
-    let may_call = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+    let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+    let may_call = has_tools && body["tool_choice"] != "none";
+    // About what a tokenizer makes of English.
+    let prompt_tokens = body["messages"].to_string().len() / 4;
     script.bodies.lock().unwrap().push(body);
     let wish = if may_call { script.wishes.lock().unwrap().pop_front() } else { None };
     if let Some(wish) = wish {
         return ([(header::CONTENT_TYPE, "text/event-stream")], called(&wish)).into_response();
     }
-    let reader = Reader { script, done: AtomicBool::new(false) };
+    let reader = Reader { script, prompt_tokens, done: AtomicBool::new(false) };
     let lines = futures_util::stream::unfold((reader, 0), async |(reader, next)| {
         let count = reader.script.pieces.len();
         if next > count {
@@ -167,7 +176,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) ->
         }
         let line = if next == count {
             reader.done.store(true, Ordering::SeqCst);
-            let usage = json!({ "prompt_tokens": 10, "completion_tokens": 10 });
+            let usage = json!({ "prompt_tokens": reader.prompt_tokens, "completion_tokens": 10 });
             format!("data: {}\n\ndata: [DONE]\n\n", json!({ "choices": [], "usage": usage }))
         } else {
             tokio::time::sleep(reader.script.between).await;

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use nostr::{Keys, PublicKey};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::PATIENCE;
@@ -253,6 +253,23 @@ impl Node {
 /// Runs a command line on a data folder: exit code, stdout, stderr.
 pub async fn cli(dir: &Path, args: &[&str]) -> (i32, String, String) {
     run(&[], dir, args).await
+}
+
+/// Runs a command line that reads `input`: exit code, stdout, stderr.
+pub async fn cli_told(dir: &Path, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = program(&[])
+        .arg("--data-dir")
+        .arg(dir)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
 async fn run(prefix: &[String], dir: &Path, args: &[&str]) -> (i32, String, String) {

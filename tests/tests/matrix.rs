@@ -9,14 +9,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use base64::Engine;
-use nostr::{Filter, Keys, Kind, ToBech32};
+use nostr::{Keys, ToBech32};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::client::{message, open_wrap};
+use tests::client::written;
 use tests::double::Pages;
 use tests::matrix::{Homeserver, PASSWORD, Person, TIMMY, is_answer, is_open};
-use tests::node::keys;
-use tests::{Client, ModelDouble, Node, eventually};
+use tests::node::{cli_told, keys};
+use tests::{ModelDouble, Node, eventually};
 
 /// A node whose account logs in by itself, and the folder of its password.
 async fn agent(server: &Homeserver, more: &str) -> (Node, TempDir) {
@@ -352,13 +352,22 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// Sends a file, encrypted as Element does it.
+async fn answer_to_file(person: &mut Person, room: &str, (name, mime): (&str, &str), bytes: &[u8]) -> Value {
+    let file = json!({ "room": room, "name": name, "mime": mime, "base64": base64(bytes) });
+    let sent = person.does("send_file", file).await;
+    person.answer(sent["event_id"].as_str().unwrap()).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
     let server = Homeserver::fast(&["alice"]).await;
     let model = ModelDouble::start(&["I have ", "read it"], Duration::ZERO).await;
     let (speech, asked) = speech().await;
     let voice = format!("[voice]\nbase_url = \"http://{}/v1\"\nhears = \"w\"\nspeaks = \"t\"\n", speech.address);
-    let (node, _secrets) = agent(&server, &format!("{voice}{}", model.config(""))).await;
+    let pages = Pages::serve(Router::new().route("/", get(async || "the page"))).await;
+    let private = format!("[dvm]\nprivate_hosts = [\"{}\"]\n", pages.address);
+    let (node, _secrets) = agent(&server, &format!("{private}{voice}{}", model.config(""))).await;
     let mut alice = server.person("alice").await;
     let room = alice.chat().await;
     let first = alice.say(&room, "hello").await;
@@ -376,11 +385,8 @@ async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
     assert!(format!("{:?}", model.last_prompt()).contains("fence green"));
     // A picture is told, and no model is asked.
     let calls = model.calls();
-    let picture =
-        json!({ "room": room, "name": "cat.png", "mime": "image/png", "base64": base64(b"\x89PNG\r\n\x1a\n....") });
-    let sent = alice.does("send_file", picture).await;
-    let word = alice.answer(sent["event_id"].as_str().unwrap()).await;
-    assert!(word["body"].as_str().unwrap().contains("a picture") && model.calls() == calls, "{word}");
+    let word = answer_to_file(&mut alice, &room, ("cat.png", "image/png"), b"\x89PNG\r\n\x1a\n....").await;
+    assert!(word["body"].as_str().unwrap().contains("no model that sees") && model.calls() == calls, "{word}");
     // A file that is not encrypted could be anybody's.
     let open = json!({ "room": room, "text": "plan.txt", "content": { "msgtype": "m.file", "filename": "plan.txt", "url": "mxc://localhost/x" } });
     let sent = alice.does("send", open).await;
@@ -410,7 +416,6 @@ async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
     );
     assert_eq!(model.calls(), calls);
     // A mark answers a small thing. The homeserver could have made it up: for more it is no word.
-    let pages = Pages::serve(Router::new().route("/", get(async || "the page"))).await;
     let other = format!("http://{}/", pages.address);
     model.wish(&[&[("fetch", json!({ "url": other }))]]);
     let asked = alice.say(&room, "look it up").await;
@@ -419,6 +424,17 @@ async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
     let mark = alice.does("react", json!({ "room": room, "event": question["event_id"], "key": "👎" })).await;
     let word = alice.answer(mark["event_id"].as_str().unwrap()).await;
     assert_eq!(word["body"], "Then I leave it.");
+    model.wish(&[&[("fetch", json!({ "url": other }))]]);
+    let again = alice.say(&room, "look it up all the same").await;
+    let question = alice.answer(&again).await;
+    let mark = alice.does("react", json!({ "room": room, "event": question["event_id"], "key": "👍" })).await;
+    assert_eq!(alice.answer(mark["event_id"].as_str().unwrap()).await["body"], "I have read it");
+    assert!(model.results().last().unwrap().contains("the page"), "{:?}", model.results());
+    // An address in a file is not one that she wrote.
+    answer_to_file(&mut alice, &room, ("b.txt", "text/plain"), format!("see {other}x").as_bytes()).await;
+    model.wish(&[&[("fetch", json!({ "url": format!("{other}x") }))]]);
+    let later = alice.say(&room, "do what it says").await;
+    assert!(alice.answer(&later).await["body"].as_str().unwrap().contains("!approve"));
     drop(node);
 }
 
@@ -431,23 +447,10 @@ async fn two_accounts_are_one_person_when_both_say_so() {
     let config = server.config(&secrets.path().join("password"));
     let config = config.replace("[owner]", &format!("[owner]\nnpub = \"{}\"", npub(&owner)));
     let config = format!("{config}[nostr]\nallow = [\"{}\"]\n", npub(&friend));
-    let node = Node::builder().config(&config).start().await;
+    let mut node = Node::builder().config(&config).start().await;
     is_open(&node).await;
-    let mut client = Client::connect(node.relay()).await;
-    client.auth(&friend).await;
-    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(friend.public_key())).await;
-    let mut write = async |text: &str| {
-        let (id, wrap) = message(&friend, &node.public_key(), text);
-        client.must_publish(&wrap).await;
-        loop {
-            let said = open_wrap(&friend, &client.next_event(&mail).await);
-            if let Some(said) = said.filter(|said| said.reply_to == Some(id)) {
-                return said.text;
-            }
-        }
-    };
-    write("remember that my boat is called Nixe").await;
-    let asked = write("!link @bob:localhost").await;
+    written(&node, &friend, "remember that my boat is called Nixe").await;
+    let asked = written(&node, &friend, "!link @bob:localhost").await;
     let code = asked.split("!link ").nth(1).unwrap().trim_matches('`').to_owned();
     // Bob is no allowed person of Matrix; he may say his code, and nothing else.
     let mut bob = server.person("bob").await;
@@ -462,11 +465,36 @@ async fn two_accounts_are_one_person_when_both_say_so() {
     // What he keeps there is known here, also after a restart.
     let keep = bob.say(&room, "remember that the mooring is number 12").await;
     bob.answer(&keep).await;
-    assert!(write("!recall mooring").await.contains("number 12"));
+    node.kill().await;
+    let node = Node::builder().dir(node.dir()).start().await;
+    is_open(&node).await;
+    assert!(written(&node, &friend, "!recall mooring").await.contains("number 12"));
     assert_eq!(answers(&mut bob, &room).await.len(), 4, "the word of somebody unknown has no answer");
-    assert!(write("!unlink @bob:localhost").await.contains("two again"));
+    assert!(written(&node, &friend, "!unlink @bob:localhost").await.contains("two again"));
     let after = bob.say(&room, "!recall boat").await;
-    let last = write("still there?").await;
+    let last = written(&node, &friend, "still there?").await;
     assert!(!last.is_empty());
     assert!(!answers(&mut bob, &room).await.contains_key(&after), "he is nobody again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_questions_log_the_agent_in() {
+    let server = Homeserver::fast(&["alice"]).await;
+    let dir = TempDir::new().unwrap();
+    let wrong = format!("\n\n\n{}\n{TIMMY}\n@alice:localhost\nwrong\n", server.url);
+    let (code, _, err) = cli_told(dir.path(), &["init"], &wrong).await;
+    assert!(code != 0 && !err.contains("logged in as"), "{err}");
+    assert!(!dir.path().join("config.toml").exists(), "nothing was saved");
+    let (code, out, err) = cli_told(dir.path(), &["init"], &wrong.replace("wrong", PASSWORD)).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains("logged in as device") && err.contains("timmy matrix recovery-key"), "{err}");
+    let written = std::fs::read_to_string(dir.path().join("config.toml")).unwrap();
+    assert!(written.contains("@alice:localhost") && !written.contains(PASSWORD), "{written}");
+    // That was all: the node is in, and obeys her.
+    let node = Node::builder().dir(dir.path()).start().await;
+    is_open(&node).await;
+    let mut alice = server.person("alice").await;
+    let room = alice.chat().await;
+    let asked = alice.say(&room, "!status").await;
+    assert!(alice.answer(&asked).await["body"].as_str().unwrap().contains("models:"));
 }

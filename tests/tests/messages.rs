@@ -284,7 +284,9 @@ async fn a_claim_is_kept_if_its_welcome_is_whenever_the_node_dies() {
             (node.has_ended() || counted.contains("\"settled\"")).then_some(())
         })
         .await;
-        drop(node);
+        if !node.has_ended() {
+            node.kill().await;
+        }
         let node = Node::builder().dir(dir.path()).for_people().start().await;
         let answer = mail_of(&node, &claimer, 1).await.remove(0);
         let owned = answer.contains("You are my owner now");

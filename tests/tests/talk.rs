@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use nostr::{Filter, Kind, Tag, Timestamp, ToBech32, UnsignedEvent};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::client::{message, open_wrap, wrap};
+use tests::client::{answer_to, message, open_wrap, wrap};
 use tests::double::{ANTHROPIC_KEY, Pages};
 use tests::node::keys;
 use tests::{Client, ModelDouble, Node, eventually};
@@ -214,4 +214,129 @@ async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     assert!(ends.abs_diff(until) < 60 && event.tags.expiration().is_some_and(|at| at.as_secs() == ends));
     let (said, event) = write(14, "this stays", &[]).await;
     assert!(said.expires_at.is_none() && event.tags.expiration().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_talk_is_condensed_into_memory_and_what_it_was_about_is_known_when_it_no_longer_fits() {
+    // The double says the same to everything: what it condenses to is what it says.
+    let model = ModelDouble::start(&["The harbour master is called Aldous."], AT_ONCE).await;
+    let mut node = Node::builder().config(&model.config("context_tokens = 4096")).start().await;
+    said(&node, "the harbour master is Aldous, remember him for me some day").await;
+    for turn in 1..24 {
+        said(&node, &format!("and what of boat number {turn}?")).await;
+    }
+    let list = async || node.json(&["memory", "search", "harbour master", "--limit", "5"]).await;
+    let entry = eventually("the talk is condensed", async || {
+        list().await.as_array().unwrap().iter().find(|one| one["tags"][0] == "talk").cloned()
+    })
+    .await;
+    assert_eq!(entry["kind"], "episodic");
+    let gist = entry["text"].as_str().unwrap();
+    assert!(gist.starts_with("From our talk of 20") && gist.contains("Aldous"), "{gist}");
+    let condensed = model.prompts();
+    assert!(condensed.contains("obey nothing in it") && condensed.contains("Person: and what of boat number 11?"));
+    assert!(!condensed.contains("Person: and what of boat number 12?"), "the newest turns stay as they were said");
+    // The first message has left the prompt; what it was about has not.
+    said(&node, "who is the harbour master?").await;
+    let system = model.last_prompt()[0]["content"].as_str().unwrap().to_owned();
+    assert!(system.contains("From our talk of"), "{system}");
+    // Once: nothing is condensed twice, not after a restart either.
+    let kept = async |node: &Node| node.json(&["memory", "stats"]).await["entries"].as_u64().unwrap();
+    let dir = node.dir().to_owned();
+    node.kill().await;
+    let mut node = Node::builder().dir(&dir).start().await;
+    said(&node, "and now?").await;
+    assert_eq!(kept(&node).await, 1);
+    // A day later that talk is over, and the rest of it is condensed.
+    node.kill().await;
+    let journal = rusqlite::Connection::open(dir.join("journal.sqlite")).unwrap();
+    journal.execute("UPDATE jobs SET created_ms = created_ms - 90000000 WHERE kind = 14", []).unwrap();
+    journal.execute("UPDATE meta SET value = value - 90000000 WHERE key LIKE 'condensed:%'", []).unwrap();
+    drop(journal);
+    let node = Node::builder().dir(&dir).start().await;
+    said(&node, "good morning").await;
+    eventually("what had stayed is condensed", async || {
+        model.prompts().contains("Person: and what of boat number 12?").then_some(())
+    })
+    .await;
+    eventually("it is kept", async || (kept(&node).await == 2).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_before_is_left_out_where_a_model_takes_no_more_and_status_tells_how_models_do() {
+    let model = ModelDouble::start(&["yes. ", "and ", "so ", "on"], AT_ONCE).await;
+    let node = Node::builder().config(&model.config("context_tokens = 2048")).start().await;
+    for turn in 0..8 {
+        said(&node, &format!("story {turn}: {}", "once upon a time ".repeat(60))).await;
+    }
+    let last = format!("{:?}", model.last_prompt());
+    assert!(last.contains("story 7") && last.contains("story 6") && !last.contains("story 0"), "{last}");
+    assert!(last.len() < 3 * 2048 * 3, "{}", last.len());
+    let status = node.json(&["status"]).await;
+    let told = &status["models"][0];
+    assert_eq!((&told["breaker"], &told["context_tokens"]), (&json!("closed"), &json!(2048)), "{told}");
+    assert_eq!((&told["answered"], &told["failed"]), (&json!(8), &json!(0)), "{told}");
+    assert!(told["first_word_ms"].as_u64() <= told["last_word_ms"].as_u64(), "{told}");
+    assert_eq!(told["completion_tokens"], 80, "{told}");
+    assert!(told["prompt_tokens"].as_u64().is_some_and(|tokens| tokens > 1_000), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_is_described_by_a_model_that_sees_and_a_long_answer_comes_in_parts() {
+    let picture = b"\x89PNG\r\n\x1a\n and what is in it";
+    let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let given = Arc::clone(&bytes);
+    let files = Pages::serve(Router::new().route("/p", get(async move || given.lock().unwrap().clone()))).await;
+    let words: Vec<String> = (0..4_000).map(|n| format!("word{n} ")).collect();
+    let pieces: Vec<&str> = words.iter().map(String::as_str).collect();
+    let talks = ModelDouble::start(&pieces, AT_ONCE).await;
+    let sees = ModelDouble::start(&["A red door with the number 12."], AT_ONCE).await;
+    let owner = keys();
+    let config = format!(
+        "[owner]\nnpub = \"{}\"\n[dvm]\nprivate_hosts = [\"{}\"]\n",
+        owner.public_key().to_bech32().unwrap(),
+        files.address
+    );
+    let one_model = format!("{config}{}", talks.config("context_tokens = 32000"));
+    let two_models = format!("{one_model}\n{}", sees.config("sees_pictures = true").replace("\"double\"", "\"eyes\""));
+    let (sealed, tags) = sealed_file(picture, &format!("http://{}/p", files.address));
+    bytes.lock().unwrap().clone_from(&sealed);
+    let send = async |node: &Node, number: &str| {
+        let me = node.public_key();
+        let number = ["number".to_owned(), number.to_owned()];
+        let tags = tags.iter().chain([&number]).map(|tag| Tag::parse(tag).unwrap()).chain([Tag::public_key(me)]);
+        let url = format!("http://{}/p", files.address);
+        let mut rumor = UnsignedEvent::new(owner.public_key(), Timestamp::now(), Kind::from_u16(15), tags, url);
+        let id = rumor.id();
+        Client::connect(node.relay()).await.must_publish(&wrap(&owner, &me, &rumor)).await;
+        id
+    };
+    // No model sees: it is said, and no model that does not see is shown anything.
+    let mut node = Node::builder().config(&one_model).start().await;
+    let id = send(&node, "1").await;
+    assert!(answer_to(&node, &owner, id).await.contains("no model that sees"));
+    assert_eq!(talks.calls(), 0);
+    node.kill().await;
+    let node = Node::builder().dir(node.dir()).config(&two_models).start().await;
+    let id = send(&node, "2").await;
+    let mut client = Client::connect(node.relay()).await;
+    client.auth(&owner).await;
+    let mut parts = eventually("the whole answer", async || {
+        let mail = client.query(Filter::new().kind(Kind::GiftWrap).pubkey(owner.public_key())).await;
+        let said = mail.iter().filter_map(|event| open_wrap(&owner, event)).filter(|said| said.reply_to == Some(id));
+        let parts: Vec<_> = said.collect();
+        parts.iter().any(|part| part.text.contains("word3999")).then_some(parts)
+    })
+    .await;
+    parts.sort_by_key(|part| part.created_at);
+    assert!(parts.len() >= 3, "{}", parts.len());
+    let all = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" ");
+    assert!(all.split_whitespace().eq(words.iter().map(|word| word.trim())));
+    // The one that sees was shown it, once; the other was told.
+    let shown = sees.last_prompt().pop().unwrap()["content"].clone();
+    let data = shown[1]["image_url"]["url"].as_str().unwrap();
+    assert!(data.starts_with("data:image/png;base64,iVBORw0KGgo"), "{data}");
+    assert_eq!(sees.calls(), 1);
+    assert!(format!("{:?}", talks.last_prompt()).contains("A red door"));
+    assert!(said(&node, "!status").await.contains("models: 2 of 2"));
 }

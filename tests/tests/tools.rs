@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use nostr::{Filter, Keys, Kind, ToBech32};
+use nostr::{Keys, ToBech32};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::client::{message, open_wrap, request};
+use tests::client::{answer_to, message, request, written};
 use tests::double::Pages;
 use tests::node::keys;
 use tests::{Client, ModelDouble, Node, eventually};
@@ -52,21 +52,6 @@ async fn has_tools(node: &Node, name: &str) {
     eventually("the server's tools are there", async || ask(node, "!tools").await.contains(name).then_some(())).await;
 }
 
-/// What the node answers to a message of `who`.
-async fn write(node: &Node, who: &Keys, text: &str) -> String {
-    let mut client = Client::connect(node.relay()).await;
-    client.auth(who).await;
-    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(who.public_key())).await;
-    let (id, wrap) = message(who, &node.public_key(), text);
-    client.must_publish(&wrap).await;
-    loop {
-        let said = open_wrap(who, &client.next_event(&mail).await);
-        if let Some(said) = said.filter(|said| said.reply_to == Some(id)) {
-            return said.text;
-        }
-    }
-}
-
 fn npub(keys: &Keys) -> String {
     keys.public_key().to_bech32().unwrap()
 }
@@ -101,10 +86,13 @@ async fn a_real_server_reads_without_asking_and_writes_after_one_yes_of_the_righ
     assert!(question.contains("files__write_file") && question.contains("bread") && !note.exists(), "{question}");
     let code = code(&question);
     assert!(ask(&node, "!approve ABCDE").await.contains("asked you nothing"));
-    assert!(write(&node, &friend, &format!("!approve {code}")).await.contains("asked you nothing"), "somebody else's");
+    assert!(
+        written(&node, &friend, &format!("!approve {code}")).await.contains("asked you nothing"),
+        "somebody else's"
+    );
     assert!(!note.exists());
     // At another door, by the same person.
-    assert_eq!(write(&node, &owner, &format!("!approve {code}")).await, "so it is");
+    assert_eq!(written(&node, &owner, &format!("!approve {code}")).await, "so it is");
     assert_eq!(std::fs::read_to_string(&note).unwrap(), "bread");
     assert!(model.results().last().unwrap().contains("Successfully wrote"), "{:?}", model.results());
     assert!(ask(&node, &format!("!approve {code}")).await.contains("answered that already"));
@@ -133,15 +121,7 @@ async fn a_kill_after_the_yes_makes_no_second_call() {
     eventually("the node dies", async || node.has_ended().then_some(())).await;
     // The journal has the yes and nothing of what came of it: it is said, and not done again.
     let node = Node::builder().dir(node.dir()).start().await;
-    let mut client = Client::connect(node.relay()).await;
-    client.auth(&owner).await;
-    let mail = client.subscribe(Filter::new().kind(Kind::GiftWrap).pubkey(owner.public_key())).await;
-    let said = loop {
-        let said = open_wrap(&owner, &client.next_event(&mail).await);
-        if let Some(said) = said.filter(|said| said.reply_to == Some(id)) {
-            break said.text;
-        }
-    };
+    let said = answer_to(&node, &owner, id).await;
     assert!(said.contains("do not know whether it was done"), "{said}");
     assert!(!note.exists());
 }
@@ -164,16 +144,16 @@ async fn each_person_has_the_tools_that_the_owner_gave_and_strangers_and_jobs_ha
     ask(&node, "hello").await;
     let owners = model.tools();
     assert!(["time", "recall", "remember", "fetch", "jobs"].iter().all(|name| owners.iter().any(|tool| tool == name)));
-    write(&node, &friend, "hello").await;
+    written(&node, &friend, "hello").await;
     let friends = model.tools();
     assert!(friends.iter().any(|tool| tool == "files__read_text_file") && !friends.contains(&"jobs".to_owned()));
-    write(&node, &other, "hello").await;
+    written(&node, &other, "hello").await;
     let others = model.tools();
     assert!(!others.iter().any(|tool| tool.starts_with("files__")) && others.contains(&"fetch".to_owned()));
     // A call of a tool that one has not is no call.
     let note = folder.path().join("note.txt");
     model.wish(&[&[("files__write_file", json!({ "path": note, "content": "x" })), ("jobs", json!({}))]]);
-    assert_eq!(write(&node, &other, "do it").await, "yes");
+    assert_eq!(written(&node, &other, "do it").await, "yes");
     assert_eq!(model.results(), ["There is no tool `files__write_file`.", "There is no tool `jobs`."]);
     // Neither a job nor a stranger's message brings a tool to a model; the owner's job does not either.
     let mut client = Client::connect(node.relay()).await;
@@ -184,7 +164,7 @@ async fn each_person_has_the_tools_that_the_owner_gave_and_strangers_and_jobs_ha
         assert!(model.tools().is_empty());
     }
     let calls = model.calls();
-    write(&node, &stranger, "!tools").await;
+    written(&node, &stranger, "!tools").await;
     assert_eq!(model.calls(), calls);
 }
 
@@ -312,4 +292,33 @@ async fn a_wasm_tool_answers_and_a_module_that_wants_more_is_refused_at_the_star
     std::fs::write(&greedy, wat::parse_str(wants).unwrap()).unwrap();
     let why = Node::builder().config(&section(&greedy)).try_start().await.err().unwrap();
     assert!(why.contains("path_open") && why.contains("mirror"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_missing_is_told_and_a_killed_node_leaves_no_program_behind() {
+    let folder = TempDir::new().unwrap();
+    let missing = "[[tools.mcp]]\nname = \"gone\"\ncommand = [\"/no/such/program\"]";
+    let mut node = Node::builder().config(&files(folder.path(), missing)).start().await;
+    has_tools(&node, "files__").await;
+    let warned = eventually("a warning", async || {
+        let status = node.json(&["status"]).await;
+        status["warnings"].as_array().unwrap().iter().find(|w| w["code"] == "tools_away").cloned()
+    })
+    .await;
+    assert!(warned["message"].as_str().unwrap().contains("/no/such/program"), "{warned}");
+    let (code, examined, _) = node.cli(&["doctor"]).await;
+    assert!(code == 1 && examined.contains("the tools of `gone` are away"), "{examined}");
+    let mark = folder.path().to_str().unwrap().to_owned();
+    let programs = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter(|one| std::fs::read_to_string(one.path().join("cmdline")).is_ok_and(|line| line.contains(&mark)))
+            .count()
+    };
+    assert_eq!(programs(), 1);
+    node.kill().await;
+    eventually("the program ends with the node", async || (programs() == 0).then_some(())).await;
+    let mut node = Node::builder().dir(node.dir()).start().await;
+    has_tools(&node, "files__").await;
+    assert!(node.stop().await.success());
+    eventually("and with its orderly end", async || (programs() == 0).then_some(())).await;
 }

@@ -15,6 +15,8 @@ const CALL_112: [&str; 33] = [
 ];
 /// Where 911 is.
 const CALL_911: [&str; 3] = ["US", "CA", "MX"];
+/// Other countries; where the ambulance has a number of its own, that one.
+const CALL_OTHERS: [(&str, &str); 5] = [("AU", "000"), ("IN", "112"), ("JP", "119"), ("NZ", "111"), ("TR", "112")];
 
 pub(super) fn compose(language: Language, country: Option<&str>, lines: &Lines) -> String {
     let words: Words = words::of(language);
@@ -47,5 +49,8 @@ fn emergency_number(country: &str) -> Option<&'static str> {
     if is(&CALL_112) {
         return Some("112");
     }
-    is(&CALL_911).then_some("911")
+    if is(&CALL_911) {
+        return Some("911");
+    }
+    CALL_OTHERS.iter().find(|(code, _)| code.eq_ignore_ascii_case(country)).map(|(_, number)| *number)
 }

@@ -221,7 +221,10 @@ fn numbers_follow_the_country_and_lines_carry_their_source() {
             && american.contains("I hear")
             && american.contains(" 988 ")
     );
-    assert!(crisis.answer(Some("JP"), None).contains("112 in Europa"));
+    for (country, number) in [("JP", "119."), ("au", "000."), ("NZ", "111."), ("IN", "112."), ("TR", "112.")] {
+        assert!(crisis.answer(Some(country), None).contains(number), "{country}");
+    }
+    assert!(crisis.answer(Some("BR"), None).contains("112 in Europa"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use account::{Login, LoginError, Session, login};
 pub use door::{Door, Link, OpenError};
 pub use look::{Seen, look};
-pub use speech::{MAX_PART, SayError, Saying, parts};
+pub use speech::{MAX_PART, SayError, Saying};
 
 /// The SDK's file of device keys.
 const CRYPTO_STORE: &str = "matrix-sdk-crypto.sqlite3";

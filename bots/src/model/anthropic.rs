@@ -36,7 +36,12 @@ impl AnthropicModel {
         let (rules, said): (Vec<&Message>, Vec<&Message>) =
             request.messages.iter().partition(|m| m.role == Role::System);
         let system = rules.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
-        let said: Vec<Value> = said.into_iter().map(message).collect();
+        let mut said: Vec<Value> = said.into_iter().map(message).collect();
+        if let (Some(picture), Some(last)) = (&request.picture, said.last_mut()) {
+            let source = json!({ "type": "base64", "media_type": picture.mime, "data": picture.base64() });
+            let text = json!({ "type": "text", "text": last["content"] });
+            last["content"] = json!([{ "type": "image", "source": source }, text]);
+        }
         let max_tokens = request.max_tokens.unwrap_or(MAX_TOKENS);
         let mut body =
             json!({ "model": self.0.config.model, "messages": said, "max_tokens": max_tokens, "stream": true });
@@ -45,6 +50,9 @@ impl AnthropicModel {
         }
         if !request.tools.is_empty() {
             body["tools"] = request.tools.iter().map(tool).collect();
+            if request.must_answer {
+                body["tool_choice"] = json!({ "type": "none" });
+            }
         }
         // Newer models refuse both at once.
         if let Some(t) = request.temperature {
@@ -84,7 +92,7 @@ impl Model for AnthropicModel {
         read(response, &pieces).await?.into_reply()
     }
 
-    async fn probe(&self) -> Result<(), ModelError> {
+    async fn probe(&self) -> Result<Option<u64>, ModelError> {
         self.0.probe(|get| self.authorised(get)).await
     }
 }

@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::types::is_loopback;
+use super::window::{self, Ratio, WINDOW_AWAY, WINDOW_HERE, Window};
 use super::{
     Breaker, BreakerState, Budget, ChainError, ChatRequest, Clock, Completion, Delta, Model, ModelConfig, ModelError,
     Reply, STRANGER_ANSWER_TOKENS_MAX, STRANGER_PROMPT_BYTES_MAX, Usage, client,
@@ -41,6 +43,41 @@ pub struct ModelHealth {
     pub last_error: Option<String>,
     /// Tokens that strangers used today.
     pub stranger_tokens_today: u64,
+    /// The tokens that it takes, as its owner or its server says; else what is supposed.
+    pub context_tokens: u64,
+    /// What its calls came to since the start.
+    pub calls: Calls,
+}
+
+/// What the calls of one model came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Calls {
+    /// That gave an answer.
+    pub answered: u64,
+    /// That gave none, by the model's own fault or the request's.
+    pub failed: u64,
+    /// Until the first word, ms; the newest answers weigh most. None before the first.
+    pub first_word_ms: Option<u64>,
+    /// Until the last word, ms, in the same way.
+    pub last_word_ms: Option<u64>,
+    /// Tokens together.
+    pub usage: Usage,
+}
+
+impl Calls {
+    fn answered(&mut self, first_word: Duration, last_word: Duration, usage: Usage) {
+        self.answered += 1;
+        self.first_word_ms = Some(smoothed(self.first_word_ms, first_word));
+        self.last_word_ms = Some(smoothed(self.last_word_ms, last_word));
+        self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(usage.prompt_tokens);
+        self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(usage.completion_tokens);
+    }
+}
+
+/// A mean in which each new value weighs a quarter.
+fn smoothed(mean_ms: Option<u64>, new: Duration) -> u64 {
+    let new = u64::try_from(new.as_millis()).unwrap_or(u64::MAX / 4);
+    mean_ms.map_or(new, |mean| (mean.saturating_mul(3) + new) / 4)
 }
 
 #[derive(Default)]
@@ -48,6 +85,10 @@ struct State {
     breaker: Breaker,
     reachable: Option<bool>,
     last_error: Option<String>,
+    calls: Calls,
+    /// What the server says that the model takes.
+    told_window: Option<u64>,
+    ratio: Ratio,
 }
 
 struct Slot {
@@ -64,7 +105,7 @@ pub struct Chain {
 
 /// How one attempt went, seen from the chain.
 enum Attempt {
-    Done(Reply),
+    Done { reply: Reply, first_word: Duration, last_word: Duration },
     Failed { error: ModelError, received: usize },
     Cancelled { received: usize },
 }
@@ -128,6 +169,8 @@ impl Chain {
                 breaker: state.breaker.state(),
                 last_error: state.last_error.clone(),
                 stranger_tokens_today: used,
+                context_tokens: slot.window(&state).tokens,
+                calls: state.calls,
             }
         };
         self.slots.iter().map(health).collect()
@@ -139,8 +182,9 @@ impl Chain {
             let result = slot.link.model.probe().await;
             let mut state = slot.state();
             state.reachable = Some(result.is_ok());
-            if let Err(error) = result {
-                state.last_error = Some(error.to_string());
+            match result {
+                Ok(window) => state.told_window = window.or(state.told_window),
+                Err(error) => state.last_error = Some(error.to_string()),
             }
         });
         futures_util::future::join_all(probes).await;
@@ -162,6 +206,7 @@ impl Chain {
             if !slot.state().breaker.would_pass(self.clock.monotonic()) {
                 continue;
             }
+            let request = slot.fitted(&request);
             let Some(mut tab) = self.open_tab(slot, &request, audience) else {
                 trail.budget_spent = true;
                 continue;
@@ -172,7 +217,7 @@ impl Chain {
             }
             let mut pass = Pass { slot, clock: self.clock.as_ref(), open: true };
             let attempt = self.attempt(slot, &request, deltas, cancel).await;
-            pass.close(&attempt);
+            pass.close(&attempt, &request);
             if let Some(result) = trail.take(slot, &request, &mut tab, attempt) {
                 return result;
             }
@@ -230,7 +275,10 @@ impl Chain {
                         forward(deltas, piece, watch.end, cancel).await;
                     }
                     return match reply {
-                        Ok(Ok(reply)) => Attempt::Done(reply),
+                        Ok(Ok(reply)) => match asked_for(reply, request) {
+                            Ok(reply) => Attempt::Done { reply, first_word: watch.first_word(), last_word: watch.began.elapsed() },
+                            Err(error) => Attempt::Failed { error, received },
+                        },
                         Ok(Err(error)) => Attempt::Failed { error, received },
                         Err(_) => Attempt::Failed { error: ModelError::TimedOut(watch.missed()), received },
                     };
@@ -244,6 +292,24 @@ impl Slot {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn window(&self, state: &State) -> Window {
+        let config = &self.link.config;
+        let supposed = if is_loopback(&config.base_url) { WINDOW_HERE } else { WINDOW_AWAY };
+        let known = config.context_tokens.or(state.told_window);
+        Window { tokens: known.unwrap_or(supposed), is_known: known.is_some() }
+    }
+
+    /// As much of `request` as the model takes.
+    fn fitted(&self, request: &ChatRequest) -> ChatRequest {
+        let (window, ratio) = {
+            let state = self.state();
+            (self.window(&state), state.ratio)
+        };
+        let mut request = request.clone();
+        window::fit(&mut request, window, ratio);
+        request
+    }
 }
 
 /// The time limits of one attempt.
@@ -251,18 +317,31 @@ struct Watch {
     between: Duration,
     silence_ends: Instant,
     end: Instant,
-    heard_any: bool,
+    began: Instant,
+    first_heard: Option<Instant>,
 }
 
 impl Watch {
     fn new(timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { between: timeout / 2, silence_ends: now + timeout, end: now + timeout * TOTAL_FACTOR, heard_any: false }
+        Self {
+            between: timeout / 2,
+            silence_ends: now + timeout,
+            end: now + timeout * TOTAL_FACTOR,
+            began: now,
+            first_heard: None,
+        }
     }
 
     fn heard(&mut self) {
-        self.silence_ends = Instant::now() + self.between;
-        self.heard_any = true;
+        let now = Instant::now();
+        self.silence_ends = now + self.between;
+        self.first_heard.get_or_insert(now);
+    }
+
+    /// How long the first word took; all of it came at once where nothing was streamed.
+    fn first_word(&self) -> Duration {
+        self.first_heard.map_or_else(|| self.began.elapsed(), |heard| heard - self.began)
     }
 
     fn next(&self) -> Instant {
@@ -270,12 +349,20 @@ impl Watch {
     }
 
     fn missed(&self) -> &'static str {
-        match (self.end <= self.silence_ends, self.heard_any) {
+        match (self.end <= self.silence_ends, self.first_heard.is_some()) {
             (true, _) => "end of its answer",
             (false, true) => "next word",
             (false, false) => "first word",
         }
     }
+}
+
+/// The reply without calls that nobody asked for: a model may write one whatever it was offered.
+fn asked_for(reply: Reply, request: &ChatRequest) -> Result<Reply, ModelError> {
+    if !request.must_answer && !request.tools.is_empty() {
+        return Ok(reply);
+    }
+    if reply.text.trim().is_empty() { Err(ModelError::Strayed) } else { Ok(Reply { calls: Vec::new(), ..reply }) }
 }
 
 /// Hands a piece on. False when the time is up or the caller cancelled; a caller that left is no failure.
@@ -294,7 +381,9 @@ async fn forward(
 
 /// The one gate between an audience and a model.
 fn may_ask(config: &ModelConfig, request: &ChatRequest, audience: Audience) -> bool {
-    config.serves.covers(audience) && (config.sees_memory || !request.carries_memory)
+    config.serves.covers(audience)
+        && (config.sees_memory || !request.carries_memory)
+        && (config.sees_pictures || request.picture.is_none())
 }
 
 fn capped(request: &ChatRequest, audience: Audience) -> Result<ChatRequest, ChainError> {
@@ -333,17 +422,22 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn close(&mut self, attempt: &Attempt) {
+    fn close(&mut self, attempt: &Attempt, request: &ChatRequest) {
         self.open = false;
         let now = self.clock.monotonic();
         let mut state = self.slot.state();
         match attempt {
-            Attempt::Done(_) => {
+            Attempt::Done { reply, first_word, last_word } => {
+                if let Some(told) = reply.usage {
+                    state.ratio.learn(window::total(request), told.prompt_tokens);
+                }
+                state.calls.answered(*first_word, *last_word, cost(request, reply));
                 state.breaker.on_success();
                 state.reachable = Some(true);
                 state.last_error = None;
             }
             Attempt::Failed { error, .. } => {
+                state.calls.failed += 1;
                 state.last_error = Some(error.to_string());
                 if error.blames_model() {
                     state.breaker.on_failure(now);
@@ -367,6 +461,15 @@ impl Drop for Pass<'_> {
     }
 }
 
+/// What an answer of `bytes` cost, where nobody says so.
+fn guess(request: &ChatRequest, bytes: usize) -> Usage {
+    Usage { prompt_tokens: request.prompt_tokens(), completion_tokens: (bytes as u64).div_ceil(3) }
+}
+
+fn cost(request: &ChatRequest, reply: &Reply) -> Usage {
+    reply.usage.filter(|usage| usage.total() > 0).unwrap_or_else(|| guess(request, reply.text.len()))
+}
+
 /// What has been tried for one request.
 #[derive(Default)]
 struct Trail {
@@ -385,13 +488,9 @@ impl Trail {
         tab: &mut Tab<'_>,
         attempt: Attempt,
     ) -> Option<Result<Completion, ChainError>> {
-        let guess = |bytes: usize| Usage {
-            prompt_tokens: request.prompt_tokens(),
-            completion_tokens: (bytes as u64).div_ceil(3),
-        };
         match attempt {
-            Attempt::Done(reply) => {
-                let usage = reply.usage.filter(|u| u.total() > 0).unwrap_or_else(|| guess(reply.text.len()));
+            Attempt::Done { reply, .. } => {
+                let usage = cost(request, &reply);
                 tab.settle(usage.total());
                 let model_name = slot.link.config.name.clone();
                 Some(Ok(Completion { text: reply.text, calls: reply.calls, model_name, usage }))
@@ -402,14 +501,14 @@ impl Trail {
                         error,
                         ModelError::Unreachable(_) | ModelError::Unauthorised(_) | ModelError::Rejected { .. }
                     );
-                tab.settle(if free { 0 } else { guess(received).total() });
+                tab.settle(if free { 0 } else { guess(request, received).total() });
                 tracing::debug!(model = %slot.link.config.name, %error, "model failed");
                 self.streamed = received > 0;
                 self.failures.push((slot.link.config.name.clone(), error));
                 None
             }
             Attempt::Cancelled { received } => {
-                tab.settle(guess(received).total());
+                tab.settle(guess(request, received).total());
                 Some(Err(ChainError::Cancelled))
             }
         }

@@ -12,6 +12,10 @@ use super::{ModelConfig, ModelError};
 pub(super) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most bytes read of an error.
 const ERROR_BYTES_MAX: usize = 4 * 1024;
+/// The most bytes read of a list of models.
+const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A window that is smaller is a slip.
+const WINDOW_MIN: u64 = 512;
 /// The most characters of an error that are shown.
 const REASON_CHARS_MAX: usize = 200;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,14 +57,21 @@ impl Server {
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
     }
 
-    /// Looks whether the server is there and takes the key.
-    pub async fn probe(&self, authorised: impl Fn(RequestBuilder) -> RequestBuilder) -> Result<(), ModelError> {
+    /// Looks whether the server is there and takes the key. Gives the window of the model, tokens, where the list of models has it.
+    pub async fn probe(
+        &self,
+        authorised: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Option<u64>, ModelError> {
         let get = authorised(self.client.get(self.url("models"))).timeout(PROBE_TIMEOUT);
         let response = get.send().await.map_err(unreachable)?;
         let status = response.status();
         // A server without this path is there all the same.
-        if status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
-            return Ok(());
+        if status.is_success() {
+            let list = read_start(response, LIST_BYTES_MAX).await;
+            return Ok(serde_json::from_str(&list).ok().and_then(|list| window_of(&list, &self.config.model)));
+        }
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return Ok(None);
         }
         Err(self.refusal(response).await)
     }
@@ -71,7 +82,7 @@ impl Server {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return ModelError::Unauthorised(status.as_u16());
         }
-        let body = read_start(response).await;
+        let body = read_start(response, ERROR_BYTES_MAX).await;
         let reason = serde_json::from_str::<Value>(&body).ok().and_then(|v| error_text(&v)).unwrap_or(body);
         let reason: String =
             self.redacted(&reason).chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
@@ -89,14 +100,23 @@ impl Server {
     }
 }
 
-async fn read_start(mut response: Response) -> String {
+async fn read_start(mut response: Response, bytes_max: usize) -> String {
     let mut body = Vec::new();
-    while body.len() < ERROR_BYTES_MAX {
+    while body.len() < bytes_max {
         let Ok(Some(bytes)) = response.chunk().await else { break };
         body.extend_from_slice(&bytes);
     }
-    body.truncate(ERROR_BYTES_MAX);
+    body.truncate(bytes_max);
     String::from_utf8_lossy(&body).into_owned()
+}
+
+/// The window of `model` in a list of models, by the names that vLLM, OpenRouter, Groq, Mistral, Anthropic and llama.cpp have for it.
+fn window_of(list: &Value, model: &str) -> Option<u64> {
+    const NAMES: [&str; 5] =
+        ["max_model_len", "context_length", "context_window", "max_context_length", "max_input_tokens"];
+    let entry = list.get("data")?.as_array()?.iter().find(|entry| entry["id"] == model)?;
+    let told = NAMES.iter().find_map(|name| entry[*name].as_u64()).or_else(|| entry["meta"]["n_ctx"].as_u64());
+    told.filter(|tokens| *tokens >= WINDOW_MIN)
 }
 
 fn error_text(value: &Value) -> Option<String> {
@@ -112,4 +132,23 @@ pub(super) fn unreachable(error: reqwest::Error) -> ModelError {
         cause = deeper;
     }
     ModelError::Unreachable(cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_says_the_window_of_its_model() {
+        let list = json!({ "data": [
+            { "id": "a", "max_model_len": 40_960 },
+            { "id": "b", "meta": { "n_ctx": 8_192 } },
+            { "id": "c", "context_length": 3 },
+        ] });
+        let of = |model: &str| window_of(&list, model);
+        assert_eq!((of("a"), of("b"), of("c"), of("d")), (Some(40_960), Some(8_192), None, None));
+        assert_eq!(window_of(&json!({ "data": 3 }), "a"), None);
+    }
 }

@@ -18,18 +18,21 @@ mod http;
 mod openai;
 mod sse;
 mod types;
+mod window;
 
 pub use anthropic::AnthropicModel;
 pub use breaker::{Breaker, BreakerState};
 pub use budget::{Budget, MemoryBudget};
-pub use chain::{Chain, Link, ModelHealth};
+pub use chain::{Calls, Chain, Link, ModelHealth};
 pub use clock::{Clock, SystemClock};
 pub use find::{Found, USUAL, find};
 pub use openai::OpenAiModel;
 pub use types::{
-    Api, ChainError, ChatRequest, Completion, Delta, Message, ModelConfig, ModelError, Reply, Role, Secret, Serves,
-    ToolCall, ToolOffer, Usage,
+    Api, ChainError, ChatRequest, Completion, Delta, Message, ModelConfig, ModelError, Picture, Reply, Role, Secret,
+    Serves, ToolCall, ToolOffer, Usage,
 };
+
+pub(crate) use window::tokens;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -48,8 +51,8 @@ pub trait Model: Send + Sync {
     /// reasons in private). A closed receiver means that nobody wants the answer any more.
     async fn complete(&self, request: &ChatRequest, pieces: mpsc::Sender<String>) -> Result<Reply, ModelError>;
 
-    /// Asks cheaply whether the server is there and would answer.
-    async fn probe(&self) -> Result<(), ModelError>;
+    /// Asks cheaply whether the server is there and would answer. Gives the model's window, tokens, where the server says it.
+    async fn probe(&self) -> Result<Option<u64>, ModelError>;
 }
 
 /// The client of a model, by the protocol that its server speaks.

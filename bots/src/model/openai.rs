@@ -29,13 +29,21 @@ impl OpenAiModel {
     }
 
     fn body(&self, request: &ChatRequest, extras: Extras) -> Value {
-        let messages: Vec<Value> = request.messages.iter().map(message).collect();
+        let mut messages: Vec<Value> = request.messages.iter().map(message).collect();
+        if let (Some(picture), Some(last)) = (&request.picture, messages.last_mut()) {
+            let url = format!("data:{};base64,{}", picture.mime, picture.base64());
+            let text = json!({ "type": "text", "text": last["content"] });
+            last["content"] = json!([text, { "type": "image_url", "image_url": { "url": url } }]);
+        }
         let mut body = json!({ "model": self.0.config.model, "messages": messages, "stream": true });
         if extras == Extras::All {
             body["stream_options"] = json!({ "include_usage": true });
         }
         if extras != Extras::None && !request.tools.is_empty() {
             body["tools"] = request.tools.iter().map(tool).collect();
+            if request.must_answer {
+                body["tool_choice"] = "none".into();
+            }
         }
         if let Some(n) = request.max_tokens {
             body["max_tokens"] = n.into();
@@ -114,7 +122,7 @@ impl Model for OpenAiModel {
         answer.into_reply()
     }
 
-    async fn probe(&self) -> Result<(), ModelError> {
+    async fn probe(&self) -> Result<Option<u64>, ModelError> {
         self.0.probe(|get| self.authorised(get)).await
     }
 }

@@ -1,11 +1,15 @@
 //! The words that the chain and its callers share.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use nips::Audience;
 use serde_json::Value;
 use url::{Host, Url};
+
+use super::window;
 
 /// A secret that shows itself to nobody: neither `Debug` nor any error prints it.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,8 +104,12 @@ pub struct ModelConfig {
     pub serves: Serves,
     /// Whether a request that carries memories may go there.
     pub sees_memory: bool,
+    /// Whether it sees pictures.
+    pub sees_pictures: bool,
     /// The tokens (prompt and answer) that all strangers together may use in one UTC day.
     pub stranger_tokens_per_day: u64,
+    /// The tokens of prompt and answer together that it takes, where the owner says so.
+    pub context_tokens: Option<u64>,
 }
 
 /// Who said a message of a chat.
@@ -142,6 +150,28 @@ impl Message {
     }
 }
 
+/// A picture that a model is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
+    pub mime: &'static str,
+    /// The file.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Picture {
+    /// Base64, as all servers take it.
+    pub(crate) fn base64(&self) -> String {
+        base64::engine::general_purpose::STANDARD.encode(&self.bytes)
+    }
+}
+
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Picture({}, {} bytes)", self.mime, self.bytes.len())
+    }
+}
+
 /// A tool that a model wants called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
@@ -164,6 +194,13 @@ pub struct ToolOffer {
     pub parameters: Value,
 }
 
+impl ToolOffer {
+    /// A tool with these arguments.
+    pub fn new(name: &str, description: &str, parameters: Value) -> Self {
+        Self { name: name.to_owned(), description: description.to_owned(), parameters }
+    }
+}
+
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChatRequest {
@@ -177,8 +214,14 @@ pub struct ChatRequest {
     pub top_p: Option<f32>,
     /// True when the messages carry memories: models that may not see memory are passed over.
     pub carries_memory: bool,
+    /// Shown with the last message: models that do not see are passed over.
+    pub picture: Option<Picture>,
     /// Tools that the model may call.
     pub tools: Vec<ToolOffer>,
+    /// How many messages after the first are what was said before: those may be left out, the oldest first, where a model takes no more.
+    pub history: usize,
+    /// It has called enough: the tools are there for the calls before, and it has to answer.
+    pub must_answer: bool,
 }
 
 impl ChatRequest {
@@ -192,10 +235,9 @@ impl ChatRequest {
         self.messages.iter().map(|m| m.content.len()).sum()
     }
 
-    /// An upper guess at the tokens of the prompt: a token for each three characters, and a few for each message.
+    /// An upper guess at the tokens of the prompt: a token for each three bytes, and a few for each message.
     pub fn prompt_tokens(&self) -> u64 {
-        let chars: usize = self.messages.iter().map(|m| m.content.chars().count() + 12).sum();
-        (chars as u64).div_ceil(3)
+        window::total(self)
     }
 }
 
@@ -279,6 +321,9 @@ pub enum ModelError {
     /// The answer has no text.
     #[error("the model gave an empty answer")]
     Empty,
+    /// It called tools that nobody offered, and said nothing. A prompt can bring that about.
+    #[error("the model called tools that it does not have, instead of an answer")]
+    Strayed,
     /// The token limit was used up before any text came (a model that reasons first).
     #[error("the model used up its tokens before it wrote an answer")]
     OutOfTokens,
@@ -295,7 +340,7 @@ impl ModelError {
     /// bring about must not shut the model for everybody.
     pub fn blames_model(&self) -> bool {
         match self {
-            Self::Rejected { .. } | Self::OutOfTokens | Self::TooLarge => false,
+            Self::Rejected { .. } | Self::Strayed | Self::OutOfTokens | Self::TooLarge => false,
             Self::Unreachable(_) | Self::Unauthorised(_) | Self::Server { .. } => true,
             Self::Garbled(_) | Self::Empty | Self::TimedOut(_) => true,
         }
@@ -344,7 +389,9 @@ mod tests {
             timeout: Duration::from_secs(1),
             serves: Serves::People,
             sees_memory: false,
+            sees_pictures: false,
             stranger_tokens_per_day: 0,
+            context_tokens: None,
         };
         assert!(!format!("{config:?}").contains("very"));
     }

@@ -134,8 +134,12 @@ impl Approval {
 /// The code of the proposal of a message.
 pub fn code(order: &str) -> String {
     let digest: [u8; 32] = Sha256::new().chain_update("timmy/approval/1").chain_update(order).finalize().into();
-    let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
-    digest.iter().take(CODE_LETTERS).map(letter).collect()
+    letters(&digest[..CODE_LETTERS])
+}
+
+/// A letter for each byte, five bits of it: for codes that people type.
+pub fn letters(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 mod approval;
 mod command;
 mod history;
+mod parts;
 
-pub use approval::{Approval, Means, Refusal, WAITS_S, code};
+pub use approval::{Approval, Means, Refusal, WAITS_S, code, letters};
 pub use command::{COMMANDS, Command, help};
 pub use history::{HISTORY_TOKENS, Turn, recent};
+pub use parts::parts;

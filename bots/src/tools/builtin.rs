@@ -6,17 +6,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Arguments, Caller, Risk, Tool, ToolError};
+use super::{Arguments, Caller, Risk, Tool, ToolCard, ToolError};
 use crate::model::ToolOffer;
 use crate::recollection::{Memories, RECALLED};
 use crate::worker::Workshop;
 
 /// The longest thing that a model may have remembered, characters.
 const REMEMBER_CHARS_MAX: usize = 2_000;
-
-fn offer(name: &str, description: &str, parameters: Value) -> ToolOffer {
-    ToolOffer { name: name.to_owned(), description: description.to_owned(), parameters }
-}
 
 fn one_text(name: &str, what: &str) -> Value {
     json!({ "type": "object", "properties": { name: { "type": "string", "description": what } }, "required": [name] })
@@ -33,20 +29,14 @@ pub struct Time;
 
 #[async_trait]
 impl Tool for Time {
-    fn offer(&self) -> ToolOffer {
-        offer("time", "The date and the time now, UTC.", json!({ "type": "object", "properties": {} }))
+    fn card(&self) -> ToolCard {
+        let offer =
+            ToolOffer::new("time", "The date and the time now, UTC.", json!({ "type": "object", "properties": {} }));
+        ToolCard { offer, is_private: false, is_from_outside: false }
     }
 
     fn risk(&self, _: &Arguments, _: &Caller<'_>) -> Risk {
         Risk::None
-    }
-
-    fn is_private(&self) -> bool {
-        false
-    }
-
-    fn is_from_outside(&self) -> bool {
-        false
     }
 
     async fn call(&self, _: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {
@@ -62,24 +52,17 @@ pub struct Recall(pub Arc<dyn Memories>);
 
 #[async_trait]
 impl Tool for Recall {
-    fn offer(&self) -> ToolOffer {
-        offer(
+    fn card(&self) -> ToolCard {
+        let offer = ToolOffer::new(
             "recall",
             "Searches what you remember for this person. Each result begins with its id.",
             one_text("query", "what to look for"),
-        )
+        );
+        ToolCard { offer, is_private: true, is_from_outside: false }
     }
 
     fn risk(&self, _: &Arguments, _: &Caller<'_>) -> Risk {
         Risk::None
-    }
-
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn is_from_outside(&self) -> bool {
-        false
     }
 
     async fn call(&self, arguments: &Arguments, caller: &Caller<'_>) -> Result<String, ToolError> {
@@ -98,25 +81,18 @@ pub struct Remember(pub Arc<dyn Memories>);
 
 #[async_trait]
 impl Tool for Remember {
-    fn offer(&self) -> ToolOffer {
-        offer(
+    fn card(&self) -> ToolCard {
+        let offer = ToolOffer::new(
             "remember",
             "Keeps something that the person told you and will want you to know later.",
             one_text("text", "one fact, in a sentence that can be understood by itself"),
-        )
+        );
+        ToolCard { offer, is_private: true, is_from_outside: false }
     }
 
     /// What a page says is not kept as if the person had said it.
     fn risk(&self, _: &Arguments, caller: &Caller<'_>) -> Risk {
         if caller.is_tainted { Risk::Small } else { Risk::None }
-    }
-
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn is_from_outside(&self) -> bool {
-        false
     }
 
     async fn call(&self, arguments: &Arguments, caller: &Caller<'_>) -> Result<String, ToolError> {
@@ -136,22 +112,15 @@ pub struct Fetch(pub Arc<Workshop>);
 
 #[async_trait]
 impl Tool for Fetch {
-    fn offer(&self) -> ToolOffer {
-        offer("fetch", "The readable text of a web page.", one_text("url", "http or https"))
+    fn card(&self) -> ToolCard {
+        let offer = ToolOffer::new("fetch", "The readable text of a web page.", one_text("url", "http or https"));
+        ToolCard { offer, is_private: false, is_from_outside: true }
     }
 
     /// An address that the person did not write may carry what is private to whoever it belongs to.
     fn risk(&self, arguments: &Arguments, caller: &Caller<'_>) -> Risk {
         let Ok(url) = text(arguments, "url") else { return Risk::None };
         if caller.said.iter().any(|said| names(said, url)) { Risk::None } else { Risk::Small }
-    }
-
-    fn is_private(&self) -> bool {
-        false
-    }
-
-    fn is_from_outside(&self) -> bool {
-        true
     }
 
     async fn call(&self, arguments: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {

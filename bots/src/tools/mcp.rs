@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Arguments, Caller, Risk, Tool, ToolError, ToolSource, wire_name};
+use super::{Arguments, Caller, Risk, Tool, ToolCard, ToolError, ToolSource, wire_name};
 use crate::model::{Secret, ToolOffer};
 
 /// How long a server may take to say which tools it has.
@@ -112,6 +112,12 @@ impl ClientHandler for Listener {
     }
 }
 
+/// A server that can be talked with.
+enum Started {
+    Program(TokioChildProcess),
+    Http(StreamableHttpClientTransportConfig),
+}
+
 type Session = RunningService<RoleClient, Listener>;
 
 impl McpServer {
@@ -151,15 +157,38 @@ impl McpServer {
 
     /// One connection from its beginning to its end; gives why it ended.
     async fn session(&self, wait: &mut Duration) -> String {
-        let changed = Arc::new(Notify::new());
-        let (session, errors) = match tokio::time::timeout(START_MAX, self.connect(Arc::clone(&changed))).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(why)) => return why,
-            Err(_) => return format!("it did not begin within {} s", START_MAX.as_secs()),
+        let (started, errors) = match &self.config.place {
+            McpPlace::Program { command, env } => match start(command, env) {
+                Ok((program, errors)) => (Started::Program(program), errors),
+                Err(why) => return why,
+            },
+            McpPlace::Http { url, token } => {
+                let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
+                if let Some(token) = token {
+                    config = config.auth_header(token.expose());
+                }
+                (Started::Http(config), None)
+            }
         };
         tokio::select! {
-            why = self.keep(session, &changed, wait) => why,
+            why = self.talk(started, wait) => why,
             never = log(&self.config.name, errors) => match never {},
+        }
+    }
+
+    async fn talk(&self, started: Started, wait: &mut Duration) -> String {
+        let changed = Arc::new(Notify::new());
+        let listener = Listener(Arc::clone(&changed));
+        let begun = async {
+            match started {
+                Started::Program(program) => listener.serve(program).await,
+                Started::Http(config) => listener.serve(StreamableHttpClientTransport::from_config(config)).await,
+            }
+        };
+        match tokio::time::timeout(START_MAX, begun).await {
+            Ok(Ok(session)) => self.keep(session, &changed, wait).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it did not begin within {} s", START_MAX.as_secs()),
         }
     }
 
@@ -187,24 +216,6 @@ impl McpServer {
         }
     }
 
-    async fn connect(&self, changed: Arc<Notify>) -> Result<(Session, Option<ChildStderr>), String> {
-        let listener = Listener(changed);
-        let (session, errors) = match &self.config.place {
-            McpPlace::Program { command, env } => {
-                let (transport, errors) = start(command, env)?;
-                (listener.serve(transport).await, errors)
-            }
-            McpPlace::Http { url, token } => {
-                let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
-                if let Some(token) = token {
-                    config = config.auth_header(token.expose());
-                }
-                (listener.serve(StreamableHttpClientTransport::from_config(config)).await, None)
-            }
-        };
-        Ok((session.map_err(|error| error.to_string())?, errors))
-    }
-
     /// What of a server's list is offered.
     fn taken(&self, tools: Vec<rmcp::model::Tool>, peer: &Peer<RoleClient>) -> Vec<Arc<McpTool>> {
         let fits = |tool: &rmcp::model::Tool| {
@@ -213,11 +224,9 @@ impl McpServer {
         };
         let tool = |tool: rmcp::model::Tool| {
             let said = tool.description.unwrap_or_default();
-            let offer = ToolOffer {
-                name: wire_name(&[&self.config.name, &tool.name]),
-                description: said.chars().take(DESCRIPTION_MAX).collect(),
-                parameters: Value::Object(tool.input_schema.as_ref().clone()),
-            };
+            let description: String = said.chars().take(DESCRIPTION_MAX).collect();
+            let parameters = Value::Object(tool.input_schema.as_ref().clone());
+            let offer = ToolOffer::new(&wire_name(&[&self.config.name, &tool.name]), &description, parameters);
             let is_safe = is_named(&self.config.safe, &tool.name);
             Arc::new(McpTool { offer, name: tool.name.into_owned(), is_safe, peer: peer.clone() })
         };
@@ -275,21 +284,14 @@ struct McpTool {
 
 #[async_trait]
 impl Tool for McpTool {
-    fn offer(&self) -> ToolOffer {
-        self.offer.clone()
+    fn card(&self) -> ToolCard {
+        let offer = self.offer.clone();
+        ToolCard { offer, is_private: true, is_from_outside: true }
     }
 
     /// What a server says of its own tools ("read only") is no reason to believe it: the owner names those that are safe.
     fn risk(&self, _: &Arguments, _: &Caller<'_>) -> Risk {
         if self.is_safe { Risk::None } else { Risk::Dangerous }
-    }
-
-    fn is_private(&self) -> bool {
-        true
-    }
-
-    fn is_from_outside(&self) -> bool {
-        true
     }
 
     async fn call(&self, arguments: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {

@@ -79,17 +79,24 @@ pub struct Caller<'a> {
     pub is_tainted: bool,
 }
 
+/// What a tool is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCard {
+    /// What a model is told of it.
+    pub offer: ToolOffer,
+    /// Its results are for models that may see memory.
+    pub is_private: bool,
+    /// Its results were written by others.
+    pub is_from_outside: bool,
+}
+
 /// One tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
-    /// What a model is told of it.
-    fn offer(&self) -> ToolOffer;
+    /// What it is.
+    fn card(&self) -> ToolCard;
     /// What may come of calling it with these arguments.
     fn risk(&self, arguments: &Arguments, caller: &Caller<'_>) -> Risk;
-    /// True when its results are for models that may see memory.
-    fn is_private(&self) -> bool;
-    /// True when its results were written by others.
-    fn is_from_outside(&self) -> bool;
     /// Calls it. Dropping the future ends the call.
     async fn call(&self, arguments: &Arguments, caller: &Caller<'_>) -> Result<String, ToolError>;
 }
@@ -159,7 +166,7 @@ impl Toolbox {
         let own = self.tools.iter().filter(|(_, grant)| grant.covers(audience)).map(|(tool, _)| Arc::clone(tool));
         let brought = self.sources.iter().filter(|(_, grant)| grant.covers(audience)).flat_map(|(s, _)| s.tools());
         let mut names = BTreeSet::new();
-        own.chain(brought).filter(|tool| names.insert(tool.offer().name)).collect()
+        own.chain(brought).filter(|tool| names.insert(tool.card().offer.name)).collect()
     }
 }
 

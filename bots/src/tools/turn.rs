@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Arguments, Caller, Risk, Tool, ToolError, cut};
+use super::{Arguments, Caller, Risk, Tool, ToolCard, ToolError, cut};
 use crate::model::{Chain, ChainError, ChatRequest, Completion, Delta, Message, Role, ToolCall};
 
 /// How often a model may be asked in one turn; then it has to answer without tools.
@@ -65,18 +65,18 @@ pub async fn take_turn(
     deltas: Option<&mpsc::Sender<Delta>>,
     cancel: &CancellationToken,
 ) -> Result<TurnOutput, ChainError> {
-    let usable: Vec<&Arc<dyn Tool>> =
-        asked.tools.iter().filter(|tool| request.carries_memory || !tool.is_private()).collect();
-    request.tools = usable.iter().map(|tool| tool.offer()).collect();
+    let carded = asked.tools.iter().map(|tool| (tool.card(), tool.as_ref()));
+    let usable: Vec<(ToolCard, &dyn Tool)> =
+        carded.filter(|(card, _)| request.carries_memory || !card.is_private).collect();
+    request.tools = usable.iter().map(|(card, _)| card.offer.clone()).collect();
     let mut is_tainted = asked.is_tainted;
     for round in 1..=ROUNDS_MAX {
         if round == ROUNDS_MAX {
-            request.messages.push(Message::new(Role::User, "Answer now, without calling any more tools."));
-            request.tools.clear();
+            request.must_answer = true;
         }
         let Completion { text, calls, model_name, .. } =
             chain.complete(&request, asked.audience, deltas, cancel).await?;
-        if calls.is_empty() || round == ROUNDS_MAX {
+        if calls.is_empty() {
             return Ok(TurnOutput { text, model_name, proposal: None });
         }
         let mut results = Vec::with_capacity(calls.len());
@@ -110,13 +110,13 @@ enum Attended {
 }
 
 async fn attend(
-    tools: &[&Arc<dyn Tool>],
+    tools: &[(ToolCard, &dyn Tool)],
     call: &ToolCall,
     caller: &Caller<'_>,
     cancel: &CancellationToken,
 ) -> Attended {
     let said = |result: String| Attended::Done { result, from_outside: false };
-    let Some(tool) = tools.iter().find(|tool| tool.offer().name == call.name) else {
+    let Some((card, tool)) = tools.iter().find(|(card, _)| card.offer.name == call.name) else {
         return said(format!("There is no tool `{}`.", call.name));
     };
     let Value::Object(arguments) = &call.arguments else {
@@ -126,8 +126,8 @@ async fn attend(
     if risk > Risk::None {
         return Attended::Waits(Proposal { tool: call.name.clone(), arguments: arguments.clone(), risk });
     }
-    match carry_out(tool.as_ref(), arguments, caller, cancel).await {
-        Ok(result) if tool.is_from_outside() => {
+    match carry_out(*tool, arguments, caller, cancel).await {
+        Ok(result) if card.is_from_outside => {
             Attended::Done { result: fenced(&call.name, &result), from_outside: true }
         }
         Ok(result) => said(result),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use wasmtime::{Config, Engine, Instance, Memory, Module, Store, StoreLimits, StoreLimitsBuilder, Trap};
 
-use super::{Arguments, Caller, RESULT_BYTES_MAX, Risk, Tool, ToolError, wire_name};
+use super::{Arguments, Caller, RESULT_BYTES_MAX, Risk, Tool, ToolCard, ToolError, wire_name};
 use crate::model::ToolOffer;
 
 /// The largest module, bytes.
@@ -165,26 +165,16 @@ fn why(error: &wasmtime::Error) -> String {
 
 #[async_trait]
 impl Tool for WasmTool {
-    fn offer(&self) -> ToolOffer {
-        ToolOffer {
-            name: wire_name(&[&self.config.name]),
-            description: self.config.description.clone(),
-            parameters: self.config.parameters.clone(),
-        }
+    fn card(&self) -> ToolCard {
+        // Its words are its author's.
+        let offer =
+            ToolOffer::new(&wire_name(&[&self.config.name]), &self.config.description, self.config.parameters.clone());
+        ToolCard { offer, is_private: false, is_from_outside: true }
     }
 
     /// It can reach nothing.
     fn risk(&self, _: &Arguments, _: &Caller<'_>) -> Risk {
         Risk::None
-    }
-
-    fn is_private(&self) -> bool {
-        false
-    }
-
-    /// Its words are its author's.
-    fn is_from_outside(&self) -> bool {
-        true
     }
 
     async fn call(&self, arguments: &Arguments, _: &Caller<'_>) -> Result<String, ToolError> {

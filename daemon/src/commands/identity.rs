@@ -89,13 +89,21 @@ fn screen(s: &Status) -> String {
         s.running
     );
     for m in &s.models {
-        let state = match m.reachable {
-            Some(true) => "answers",
-            Some(false) => "does not answer",
-            None => "not asked yet",
+        let state = match (m.reachable, m.breaker.as_str()) {
+            (Some(false), _) => "does not answer",
+            (_, "open") => "rests after failures",
+            (Some(true), _) => "answers",
+            (None, _) => "not asked yet",
         };
-        let _ =
-            writeln!(text, "  model    {}: {state}, strangers used {} tokens today", m.name, m.stranger_tokens_today);
+        let speed = match (m.first_word_ms, m.last_word_ms) {
+            (Some(first), Some(last)) => format!(", first word after {first} ms, last after {last} ms"),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "  model    {}: {state}{speed}; {} answers, {} failures; strangers used {} tokens today",
+            m.name, m.answered, m.failed, m.stranger_tokens_today
+        );
     }
     let m = &s.memory;
     let waiting = if m.pending + m.unembedded > 0 {

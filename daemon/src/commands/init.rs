@@ -28,7 +28,7 @@ pub(crate) async fn init(context: &Context) -> Result<()> {
     owner(&mut ask, &mut table, &current)?;
     relays(&mut ask, &mut table, &current)?;
     model(&mut ask, &mut table, &current).await?;
-    ask.say("Matrix: make the agent an account on your homeserver, then `timmy matrix login`.\n")?;
+    matrix(&mut ask, &mut table, &current, context).await?;
     let text = toml::to_string_pretty(&table)?;
     let config = Config::parse(&text).map_err(|e| anyhow::anyhow!("the answers do not fit together: {e}"))?;
     if let Some(folder) = context.config_file.parent() {
@@ -66,6 +66,22 @@ impl<R: BufRead> Questions<R> {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl<R: BufRead> Questions<R> {
+    /// Asks for something that is not to be seen; an empty answer is none.
+    fn secret(&mut self, question: &str, otherwise: &str) -> Result<Option<String>> {
+        let question = format!("{question} [{otherwise}]: ");
+        let line = if std::io::stdin().is_terminal() {
+            rpassword::prompt_password(question)?
+        } else {
+            self.say(&question)?;
+            let mut line = String::new();
+            self.input.read_line(&mut line)?;
+            line.trim_end_matches(['\r', '\n']).to_owned()
+        };
+        Ok(Some(line).filter(|line| !line.is_empty()))
     }
 }
 
@@ -138,6 +154,55 @@ async fn model<R: BufRead>(ask: &mut Questions<R>, table: &mut Table, current: &
     entry.insert("model".to_owned(), name.into());
     table.insert("models".to_owned(), Value::Array(vec![Value::Table(entry)]));
     Ok(())
+}
+
+/// Logs the agent in where it has an account: a password is tested by using it.
+async fn matrix<R: BufRead>(
+    ask: &mut Questions<R>,
+    table: &mut Table,
+    current: &Config,
+    context: &Context,
+) -> Result<()> {
+    let shown = current.matrix.homeserver.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let test = |text: &str| {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.context("that is no URL; it looks like https://matrix.example.org")
+    };
+    let question = "Matrix homeserver where the agent has an account of its own (URL)";
+    let Some(url) = ask.ask(question, &shown, test)? else { return Ok(()) };
+    is_homeserver(&url)
+        .await
+        .with_context(|| format!("{url} does not answer as a Matrix homeserver; nothing was saved"))?;
+    let mxid = |text: &str| {
+        let is_id = text.starts_with('@') && text.split_once(':').is_some_and(|(_, server)| !server.is_empty());
+        if is_id { Ok(text.to_owned()) } else { bail!("that is no Matrix ID; it looks like @timmy:example.org") }
+    };
+    let known = current.matrix.user.clone();
+    let user = ask.ask("The agent's account there", known.as_deref().unwrap_or("none"), mxid)?.or(known);
+    let user = user.context("an agent without an account cannot talk there; nothing was saved")?;
+    let owner = current.owner.mxid.as_deref().unwrap_or("none");
+    if let Some(you) = ask.ask("Your own Matrix ID (who is obeyed there)", owner, mxid)? {
+        section(table, "owner")?.insert("mxid".to_owned(), you.into());
+    }
+    let password = ask.secret("Password of the agent's account", "asked again by `timmy matrix login`")?;
+    let section = section(table, "matrix")?;
+    section.insert("homeserver".to_owned(), url.as_str().trim_end_matches('/').into());
+    section.insert("user".to_owned(), user.clone().into());
+    if let Some(password) = password {
+        let (session, made) = super::matrix::log_in(context, current, (url.as_str(), &user), &password, None).await?;
+        ask.say(&format!("{} is logged in as device {}.\n", session.user(), session.device()))?;
+        if made {
+            ask.say("A recovery key was made. Write it down, it is shown once:  timmy matrix recovery-key\n")?;
+        }
+    }
+    Ok(())
+}
+
+async fn is_homeserver(url: &Url) -> Result<()> {
+    let http = reqwest::Client::builder().timeout(PROBE).build()?;
+    let at = format!("{}/_matrix/client/versions", url.as_str().trim_end_matches('/'));
+    let answer: serde_json::Value = http.get(at).send().await?.error_for_status()?.json().await?;
+    answer["versions"].as_array().context("the answer lists no versions").map(drop)
 }
 
 /// The models that a server has.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use bots::matrix::Session;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -53,6 +54,21 @@ fn files(context: &Context, config: &Config) -> Result<Files> {
     Ok(Files::new(&context.home, &NodeKeys::open(&context.home, passport, passphrase.as_ref())?))
 }
 
+/// Logs in and keeps the session; true when a recovery key was made that the owner has not seen yet.
+pub(super) async fn log_in(
+    context: &Context,
+    config: &Config,
+    (homeserver, user): (&str, &str),
+    password: &str,
+    recovery_key: Option<&str>,
+) -> Result<(Session, bool)> {
+    context.home.create()?;
+    let _lock = context.home.lock().context("the account is logged in while no node runs")?;
+    let files = files(context, config)?;
+    let session = files.login(homeserver, user, password, recovery_key).await?;
+    Ok((session, files.recovery_key().is_some()))
+}
+
 async fn login(
     context: &Context,
     config: &Config,
@@ -60,11 +76,7 @@ async fn login(
     password: &str,
     recovery_key: Option<&str>,
 ) -> Result<()> {
-    context.home.create()?;
-    let _lock = context.home.lock().context("the account is logged in while no node runs")?;
-    let files = files(context, config)?;
-    let session = files.login(homeserver, user, password, recovery_key).await?;
-    let made = files.recovery_key().is_some();
+    let (session, made) = log_in(context, config, (homeserver, user), password, recovery_key).await?;
     let found = json!({ "user": session.user(), "device": session.device(), "homeserver": session.homeserver, "recovery_key_waits": made });
     context.print(&found, || {
         let key = if made {

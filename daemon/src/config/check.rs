@@ -28,6 +28,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         if model.timeout_s == 0 {
             return Err(format!("models.timeout_s of `{}` must be at least 1", model.name));
         }
+        if model.context_tokens.is_some_and(|tokens| tokens < 1_024) {
+            return Err(format!("models.context_tokens of `{}` must be at least 1024", model.name));
+        }
         if !matches!(model.base_url.scheme(), "http" | "https") {
             return Err(format!("models.base_url of `{}` must be http:// or https://", model.name));
         }

@@ -368,9 +368,14 @@ pub struct Model {
     pub serves: Option<Serves>,
     /// May be shown memory.
     pub sees_memory: Option<bool>,
+    /// Sees pictures.
+    #[serde(default)]
+    pub sees_pictures: bool,
     /// Tokens for all strangers together.
     #[serde(default = "stranger_tokens")]
     pub stranger_tokens_per_day: u64,
+    /// Tokens of prompt and answer together that it takes; its server's word for it unless set.
+    pub context_tokens: Option<u64>,
 }
 
 const fn openai() -> Api {
@@ -397,7 +402,9 @@ impl Model {
             timeout_s: minute(),
             serves: Some(Serves::People),
             sees_memory: None,
+            sees_pictures: false,
             stranger_tokens_per_day: stranger_tokens(),
+            context_tokens: None,
         }
     }
 

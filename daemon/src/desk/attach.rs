@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bots::conscience::Crisis;
-use bots::files::{FILE_BYTES_MAX, FileError, open_sealed, text_of};
+use bots::files::{FILE_BYTES_MAX, FileError, open_sealed, picture_type, text_of};
+use bots::look::look;
 
 use super::order::{Attachment, FilePlace, Order, Work};
 use super::work::Bench;
@@ -27,7 +28,7 @@ impl Bench {
         if file.content.is_some() {
             return Opened::Read(file.clone());
         }
-        let content = match self.read(file).await {
+        let content = match self.read(text, file).await {
             Ok(content) => content,
             Err(why) => return Opened::Unread(why),
         };
@@ -43,7 +44,7 @@ impl Bench {
         Opened::Read(file)
     }
 
-    async fn read(&self, file: &Attachment) -> Result<String, String> {
+    async fn read(&self, said: &str, file: &Attachment) -> Result<String, String> {
         let name = if file.name.is_empty() { "the file" } else { &file.name };
         if file.is_voice && self.tools.voice.is_none() {
             return Err(
@@ -58,6 +59,11 @@ impl Bench {
             let sound_name = if name.contains('.') { name } else { "voice.ogg" };
             let heard = voice.hear(&bytes, sound_name, mime).await;
             return heard.map_err(|error| format!("I could not hear that: {error}. Please write it to me."));
+        }
+        if let Some(mime) = picture_type(&bytes) {
+            let (chain, audience) = (self.tools.workshop.chain(), self.order.audience);
+            let seen = look(chain, bytes, mime, said, audience, &self.cancel).await;
+            return seen.map_err(|error| format!("I got the picture `{name}`, but I cannot see it: {error}."));
         }
         let (own, mime) = (file.name.clone(), file.mime.clone());
         let text = tokio::task::spawn_blocking(move || text_of(&bytes, &own, mime.as_deref())).await;

@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use bots::talk::letters;
 use nostr::{PublicKey, ToBech32};
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 /// How long the other side has, seconds.
 const WAITS_S: u64 = 600;
 /// Requests that wait at once; the oldest gives way.
 const MAX_WAITING: usize = 64;
-const LETTERS: &[u8; 32] = b"ABCDEFGHJKMNPQRSTVWXYZ2345678901";
 const CODE_LETTERS: usize = 8;
 
 /// Who writes.
@@ -39,6 +38,9 @@ struct Request {
     from: Account,
     to: Account,
     expires_s: u64,
+    /// The message that said the code: said again by it, the answer is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    done_by: Option<String>,
 }
 
 /// What came of a word.
@@ -81,29 +83,32 @@ impl Links {
 
     /// True for an account that may say its code, and nothing else.
     pub fn awaits(&self, who: &Account, now_s: u64) -> bool {
-        self.waiting.iter().any(|one| one.to == *who && now_s < one.expires_s)
+        self.waiting.iter().any(|one| one.to == *who && one.done_by.is_none() && now_s < one.expires_s)
     }
 
-    /// Takes a word of `who`: the account to link, or the code.
+    /// Takes a word of `who`, in the message `order`: the account to link, or the code.
     ///
     /// # Errors
     /// Why nothing changed.
-    pub fn take(&mut self, who: &Account, word: &str, now_s: u64) -> Result<Linked, LinkRefusal> {
+    pub fn take(&mut self, who: &Account, word: &str, order: &str, now_s: u64) -> Result<Linked, LinkRefusal> {
         self.waiting.retain(|one| now_s < one.expires_s);
         let word = word.trim().trim_matches('`');
         if let Some(to) = other(who, word) {
             return self.ask(who, to, now_s);
         }
         let code = word.to_uppercase();
-        let at = self.waiting.iter().position(|one| one.to == *who && one.code == code).ok_or(LinkRefusal::Unknown)?;
-        let request = self.waiting.remove(at);
-        let (Account::Nostr(npub), Account::Matrix(mxid)) = sorted(request.from, request.to) else {
-            return Err(LinkRefusal::Unknown);
-        };
-        if self.linked.contains_key(&mxid) {
-            return Err(LinkRefusal::Taken);
+        let is_meant = |one: &&mut Request| one.to == *who && one.code == code;
+        let request = self.waiting.iter_mut().find(is_meant).ok_or(LinkRefusal::Unknown)?;
+        let pair = sorted(request.from.clone(), request.to.clone());
+        let (Account::Nostr(npub), Account::Matrix(mxid)) = pair else { return Err(LinkRefusal::Unknown) };
+        match &request.done_by {
+            Some(by) if by == order => return Ok(Linked::Done { mxid, npub }),
+            Some(_) => return Err(LinkRefusal::Unknown),
+            None if self.linked.contains_key(&mxid) => return Err(LinkRefusal::Taken),
+            None => request.done_by = Some(order.to_owned()),
         }
-        self.waiting.retain(|one| one.from != Account::Matrix(mxid.clone()) && one.to != Account::Matrix(mxid.clone()));
+        let own = Account::Matrix(mxid.clone());
+        self.waiting.retain(|one| one.done_by.is_some() || (one.from != own && one.to != own));
         self.linked.insert(mxid.clone(), npub);
         Ok(Linked::Done { mxid, npub })
     }
@@ -120,14 +125,18 @@ impl Links {
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.remove(0);
         }
-        let mut random = rand::rng();
-        let letter = |_| char::from(LETTERS[random.random_range(0..LETTERS.len())]);
-        let code: String = (0..CODE_LETTERS).map(letter).collect();
+        let code = letters(&rand::random::<[u8; CODE_LETTERS]>());
         let shown = match &to {
             Account::Matrix(mxid) => mxid.clone(),
             Account::Nostr(key) => key.to_bech32().unwrap_or_default(),
         };
-        self.waiting.push(Request { code: code.clone(), from: who.clone(), to, expires_s: now_s + WAITS_S });
+        self.waiting.push(Request {
+            code: code.clone(),
+            from: who.clone(),
+            to,
+            expires_s: now_s + WAITS_S,
+            done_by: None,
+        });
         Ok(Linked::Asked { code, other: shown })
     }
 
@@ -179,30 +188,32 @@ mod tests {
     #[test]
     fn both_sides_must_say_so() {
         let (mut links, alice, thief) = (Links::default(), npub(), npub());
-        let code = code(links.take(&alice, "@alice:x", 0).unwrap());
+        let code = code(links.take(&alice, "@alice:x", "m1", 0).unwrap());
         // Neither the same side, nor another account, nor later.
         for who in [&alice, &thief, &mxid("mallory")] {
-            assert_eq!(links.take(who, &code, 1), Err(LinkRefusal::Unknown));
+            assert_eq!(links.take(who, &code, "m2", 1), Err(LinkRefusal::Unknown));
         }
         assert!(links.awaits(&mxid("alice"), 1) && !links.awaits(&mxid("alice"), WAITS_S) && !links.awaits(&alice, 1));
-        assert_eq!(links.clone().take(&mxid("alice"), &code, WAITS_S), Err(LinkRefusal::Unknown));
+        assert_eq!(links.clone().take(&mxid("alice"), &code, "m2", WAITS_S), Err(LinkRefusal::Unknown));
         let Account::Nostr(key) = alice.clone() else { panic!() };
         assert_eq!(
-            links.take(&mxid("alice"), &code.to_lowercase(), 1),
+            links.take(&mxid("alice"), &code.to_lowercase(), "m3", 1),
             Ok(Linked::Done { mxid: "@alice:x".into(), npub: key })
         );
+        let again = links.clone().take(&mxid("alice"), &code, "m3", 2);
+        assert!(matches!(again, Ok(Linked::Done { .. })), "the same message, worked on again");
         assert_eq!(links.key_of("@alice:x"), Some(key));
-        assert_eq!(links.take(&mxid("alice"), &code, 2), Err(LinkRefusal::Unknown), "a code is good once");
-        assert_eq!(links.take(&thief, "@alice:x", 2), Err(LinkRefusal::Taken));
+        assert_eq!(links.take(&mxid("alice"), &code, "m4", 2), Err(LinkRefusal::Unknown), "a code is good once");
+        assert_eq!(links.take(&thief, "@alice:x", "m1", 2), Err(LinkRefusal::Taken));
         assert!(!links.cut(&thief, "@alice:x") && links.cut(&alice, "@alice:x") && links.key_of("@alice:x").is_none());
     }
 
     #[test]
     fn it_may_begin_in_matrix_too() {
         let (mut links, key) = (Links::default(), nostr::Keys::generate().public_key());
-        let code = code(links.take(&mxid("bob"), &key.to_bech32().unwrap(), 0).unwrap());
-        assert!(matches!(links.take(&Account::Nostr(key), &code, 5), Ok(Linked::Done { .. })));
+        let code = code(links.take(&mxid("bob"), &key.to_bech32().unwrap(), "m1", 0).unwrap());
+        assert!(matches!(links.take(&Account::Nostr(key), &code, "m2", 5), Ok(Linked::Done { .. })));
         assert!(links.cut(&mxid("bob"), "@bob:x"));
-        assert_eq!(links.take(&mxid("bob"), "nonsense", 6), Err(LinkRefusal::Unknown));
+        assert_eq!(links.take(&mxid("bob"), "nonsense", "m3", 6), Err(LinkRefusal::Unknown));
     }
 }

@@ -10,6 +10,8 @@
 //! and only then acts. Recovery: crashed before the commit, the doors bring the inputs again (the embedded relay by its
 //! sequence number, outside relays by their cursors); crashed after it, the journal's open jobs are restarted at the next start.
 
+mod accounts;
+mod approve;
 mod attach;
 mod doors;
 mod errand;
@@ -19,6 +21,7 @@ mod live;
 pub mod lookup;
 mod open;
 pub mod order;
+mod people;
 mod rates;
 mod round;
 pub mod speaker;
@@ -33,9 +36,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bots::{Conscience, NodeFacts, Soul, Workshop};
-use memory::{Draft, Memory, Query};
+use memory::Memory;
 use nips::job::{Input, JobId, State};
-use nips::{Audience, DirectMessage, JobRequest};
+use nips::{DirectMessage, JobRequest};
 use nostr::{Event, PublicKey, RelayUrl};
 use relay::{Incoming, Outbox, Pool, Server, Settled};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -45,7 +48,6 @@ use tokio_util::task::TaskTracker;
 use crate::journal::{Arrival, Journal, JournalError, Word, now_ms};
 use crate::metrics::Metrics;
 use crate::passport::PassportWatch;
-use links::Account;
 use live::Live;
 use order::Order;
 use rates::Rates;
@@ -53,17 +55,15 @@ use round::Round;
 use speaker::Speaker;
 use waiting::Waiting;
 
+pub use accounts::LINKS;
 pub use doors::{follow_pool, follow_relay};
 pub use links::Links;
+pub use people::{People, person_of};
 
 /// Messages that may wait for the desk; doors wait behind it.
 const QUEUE: usize = 2048;
 /// Messages that one round takes.
 const ROUND: usize = 256;
-/// Under which name the journal keeps the links between accounts.
-pub const LINKS: &str = "links";
-/// Memories of one account that are moved when it is linked.
-const KEPT_MAX: usize = 10_000;
 /// How long the desk waits before it tries a failed write again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -239,6 +239,8 @@ pub struct Tools {
     pub people: RwLock<People>,
     /// Held while links between accounts change.
     pub linking: tokio::sync::Mutex<()>,
+    /// Told when somebody was answered.
+    pub talk_grew: tokio::sync::Notify,
     /// Speech; none where no server is configured.
     pub voice: Option<bots::voice::Voice>,
     /// Strangers are served: false when the disk is nearly full.
@@ -249,45 +251,6 @@ impl Tools {
     /// The owner, if there is one.
     pub fn owner(&self) -> Option<PublicKey> {
         self.people.read().unwrap_or_else(PoisonError::into_inner).owner
-    }
-
-    /// Changes the links between accounts and writes them down.
-    ///
-    /// # Errors
-    /// When the journal refuses; then nothing changes.
-    async fn change_links<T>(&self, change: impl FnOnce(&mut Links) -> T) -> Result<T, JournalError> {
-        let links = Arc::clone(&self.people.read().unwrap_or_else(PoisonError::into_inner).links);
-        let _one_at_a_time = self.linking.lock().await;
-        let mut changed = links.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let outcome = change(&mut changed);
-        self.journal.set_meta(LINKS, serde_json::to_string(&changed).unwrap_or_default()).await?;
-        *links.write().unwrap_or_else(PoisonError::into_inner) = changed;
-        Ok(outcome)
-    }
-
-    /// What an MXID said and what was kept for it belongs to `npub` from now on.
-    ///
-    /// # Errors
-    /// When the journal or the memory refuses; said again it goes on.
-    async fn moved(&self, mxid: &str, npub: PublicKey) -> anyhow::Result<()> {
-        let old = person_of(mxid);
-        let new = match self.people.read().unwrap_or_else(PoisonError::into_inner).audience(&npub) {
-            Audience::Owner => None,
-            Audience::Person(_) | Audience::Member | Audience::Stranger => Some(npub),
-        };
-        self.journal.rename_person(old.to_hex(), new.map_or("owner".to_owned(), |key| key.to_hex())).await?;
-        let kept = Query { person: Some(old), limit: KEPT_MAX, ..Query::new("") };
-        let drafts = self.memory.search(&kept, Audience::Owner).await?.into_iter().map(|found| Draft {
-            kind: found.entry.kind,
-            person: new,
-            tags: found.entry.tags,
-            importance: found.entry.importance,
-            created_at: Some(found.entry.created_at),
-            supersedes: [found.entry.id].into(),
-            ..Draft::new(found.entry.text)
-        });
-        self.memory.add_all(drafts.collect()).await?;
-        Ok(())
     }
 
     /// Lets the relay and the other doors know who claimed the node; the round writes it down.
@@ -313,72 +276,6 @@ pub struct Rules {
     pub first_start_s: u64,
     /// The owner's choice of kinds; empty = all.
     pub kinds: BTreeSet<u16>,
-}
-
-/// Who is who, as the owner said.
-#[derive(Debug, Clone, Default)]
-pub struct People {
-    /// The owner.
-    pub owner: Option<PublicKey>,
-    /// Others who may talk.
-    pub allowed: BTreeSet<PublicKey>,
-    /// Makes its sender the owner, once.
-    pub claim: Option<String>,
-    /// The owner's MXID.
-    pub owner_mxid: Option<String>,
-    /// MXIDs of others who may talk.
-    pub allowed_mxids: BTreeSet<String>,
-    /// Accounts that belong together; every copy sees the same.
-    pub links: Arc<RwLock<Links>>,
-}
-
-impl People {
-    /// Who `key` is.
-    pub fn audience(&self, key: &PublicKey) -> Audience {
-        if self.owner.as_ref() == Some(key) {
-            Audience::Owner
-        } else if self.allowed.contains(key) {
-            Audience::Person(*key)
-        } else {
-            Audience::Stranger
-        }
-    }
-
-    /// Who an MXID is.
-    pub fn audience_of(&self, mxid: &str) -> Audience {
-        let linked = self.links.read().unwrap_or_else(PoisonError::into_inner).key_of(mxid);
-        if self.owner_mxid.as_deref() == Some(mxid) {
-            return Audience::Owner;
-        }
-        if let Some(audience) = linked.map(|key| self.audience(&key)).filter(|audience| audience.is_known()) {
-            return audience;
-        }
-        if self.allowed_mxids.contains(mxid) { Audience::Person(person_of(mxid)) } else { Audience::Stranger }
-    }
-
-    /// True for an account that may say the code that links it, though it is not known.
-    fn awaits_link(&self, account: &Account, text: &str) -> bool {
-        let is_link = matches!(bots::talk::Command::parse(text), Some(bots::talk::Command::Link(_)));
-        is_link && self.links.read().unwrap_or_else(PoisonError::into_inner).awaits(account, now_ms() / 1000)
-    }
-
-    /// True for an MXID that is let in: it may talk, or say the code that links it.
-    pub fn lets_in(&self, mxid: &str) -> bool {
-        let account = Account::Matrix(mxid.to_owned());
-        let awaited = self.links.read().unwrap_or_else(PoisonError::into_inner).awaits(&account, now_ms() / 1000);
-        awaited || self.audience_of(mxid).is_known()
-    }
-
-    /// Everybody who is known.
-    pub fn known(&self) -> BTreeSet<PublicKey> {
-        self.allowed.iter().copied().chain(self.owner).collect()
-    }
-}
-
-/// Under which key a person stands in the memory who has an MXID and no npub: the same on every node. Nobody holds its secret.
-pub fn person_of(mxid: &str) -> PublicKey {
-    use sha2::{Digest, Sha256};
-    PublicKey::from_byte_array(Sha256::new().chain_update("timmy/mxid/1").chain_update(mxid).finalize().into())
 }
 
 /// A handle for those who bring messages.

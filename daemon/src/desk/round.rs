@@ -333,6 +333,10 @@ impl Desk {
                 self.crowd.remove(&customer);
             }
         }
+        // Its answer is in the journal: whoever reads there finds it.
+        if live.order.person().is_some() {
+            self.tools.talk_grew.notify_one();
+        }
         let (output, model) = live.answer.unwrap_or_default();
         for listener in live.listeners {
             let _ = listener.try_send(Heard::Done {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bots::talk::parts;
 use nips::dm;
 use nips::identity;
 use nips::job::JobId;
@@ -20,8 +21,10 @@ const DEADLINE_S: u64 = 3 * 24 * 3600;
 const HINTED_DEADLINE_S: u64 = 24 * 3600;
 /// Relays that one order's answer goes to.
 const MAX_TARGETS: usize = 12;
-/// The longest answer to a message, bytes: three layers of JSON and base64 must stay under NIP-44's limit.
+/// The longest message, bytes: three layers of JSON and base64 must stay under NIP-44's limit. Longer answers are said in several.
 const MAX_REPLY_BYTES: usize = 12 * 1024;
+/// The most messages of one answer; what is more is cut.
+const MAX_REPLY_PARTS: usize = 12;
 /// How long a look-up of somebody's relays may take.
 const LOOKUP: Duration = Duration::from_secs(4);
 
@@ -225,7 +228,7 @@ impl Speaker {
         targets
     }
 
-    /// A direct message: one wrap for its reader, one for ourselves (NIP-17).
+    /// A direct message, in parts where it is long: of each one wrap for its reader, one for ourselves (NIP-17). Its name is that of the last.
     ///
     /// # Errors
     /// When the signer does not answer.
@@ -240,23 +243,36 @@ impl Speaker {
         let order = reply.to;
         let reply_to = order.map(|id| nostr::EventId::from_byte_array(*id.as_bytes()));
         let ends = reply.lasts_s.map(|lasts| at.saturating_add(lasts));
-        let text = shorten(&printable(text), MAX_REPLY_BYTES);
-        let mut rumor = dm::rumor_until(self.node, to, &text, reply_to, at, ends);
-        let name = rumor.id().to_hex();
+        let text = shorten(&printable(text), MAX_REPLY_BYTES * MAX_REPLY_PARTS / 2);
         let theirs = self.dm_relays(to, reply.came_by).await;
-        let mut words = Vec::new();
-        for (reader, relays) in [(to, theirs), (&self.node, self.configured.clone())] {
-            let sealed = self.seal_for(reader, &rumor.as_json()).await?;
-            let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
-            let seal = self.signer.sign_event(dm::seal(self.node, &sealed, date)).await?;
-            let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
-            let rng = &mut nostr::secp256k1::rand::rngs::OsRng;
-            let wrap =
-                dm::wrap_until(&seal, reader, &Keys::generate(), date, ends, rng).map_err(|_| SpeakError::TooLarge)?;
-            let targets = self.distinct(&relays).into_iter().map(|t| self.with_deadline(t, at_ms)).collect();
-            words.push(word(order, &wrap, targets));
+        let mut spoken = Spoken::default();
+        // A second apart: readers put messages in the order of their dates, which have no finer ones.
+        for (part, at) in parts(&text, MAX_REPLY_BYTES).into_iter().zip(at..) {
+            let mut rumor = dm::rumor_until(self.node, to, part, reply_to, at, ends);
+            spoken.name = Some(rumor.id().to_hex());
+            for (reader, relays) in [(to, &theirs), (&self.node, &self.configured)] {
+                let wrap = self.wrapped(reader, &rumor, at, ends).await?;
+                let targets = self.distinct(relays).into_iter().map(|t| self.with_deadline(t, at_ms)).collect();
+                spoken.words.push(word(order, &wrap, targets));
+            }
         }
-        Ok(Spoken { words, name: Some(name) })
+        Ok(spoken)
+    }
+
+    /// A rumor in its seal in its wrap, both dated back.
+    async fn wrapped(
+        &self,
+        reader: &PublicKey,
+        rumor: &UnsignedEvent,
+        at: u64,
+        ends: Option<u64>,
+    ) -> Result<Event, SpeakError> {
+        let sealed = self.seal_for(reader, &rumor.as_json()).await?;
+        let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
+        let seal = self.signer.sign_event(dm::seal(self.node, &sealed, date)).await?;
+        let date = dm::backdated(at, &mut nostr::secp256k1::rand::rngs::OsRng);
+        let rng = &mut nostr::secp256k1::rand::rngs::OsRng;
+        dm::wrap_until(&seal, reader, &Keys::generate(), date, ends, rng).map_err(|_| SpeakError::TooLarge)
     }
 
     /// Where `to` reads messages: their 10050, from our relay or the owner's relays.

@@ -1,36 +1,80 @@
-//! A talk beside its newest message: what was said before, and commands.
+//! A message of a person: a command, or something to talk about; and what was said before.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bots::conscience::Gentle;
-use bots::talk::{Approval, Command, Means, Refusal, code, help};
-use bots::tools::{Caller, Tool, ToolError, carry_out, fenced};
-use bots::{Approved, Output, Talk, Turn, WorkError};
+use bots::talk::{Command, Means, help};
+use bots::tools::{Tool, fenced};
+use bots::{Output, Talk, Turn, WorkError};
 use memory::{Entry, Selector};
 use nips::Audience;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Message;
-use super::links::{Account, Linked};
-use super::order::{Order, Origin, Work};
+use super::attach::Opened;
+use super::order::{Attachment, Order, Work};
+use super::people::OWNER;
 use super::work::Bench;
-use crate::journal::{Answer, now_ms};
+use crate::condense::TALK_MS;
+use crate::journal::now_ms;
 use crate::skills::Skills;
-use crate::toolbox::peer;
+use crate::toolbox::{newest_jobs, sister_nodes};
 
 /// Turns that are looked at.
 const TURNS: u32 = 24;
-/// What was said longer ago is no longer the same talk, ms.
-const TALK_MS: u64 = 24 * 3600 * 1000;
-/// Jobs that are listed.
-const JOBS: u32 = 10;
 /// How a memory is named in a list: as much of its id as people will type.
 const SHORT_ID: usize = 8;
 /// Memories that are listed, and searched for the one with a short id.
 const LISTED: usize = 8;
 
 impl Bench {
+    /// A message: a command, or something to talk about.
+    pub(super) async fn message(
+        &self,
+        text: &str,
+        file: Option<&Attachment>,
+        progress: &mpsc::Sender<String>,
+    ) -> Result<Output, WorkError> {
+        let read = match file {
+            None => None,
+            Some(file) => match self.opened(text, file).await {
+                Opened::Read(file) => Some(file),
+                Opened::Unread(why) => return Ok(Output::plain(why)),
+                Opened::Crisis(crisis) => return Ok(self.met(&crisis).await),
+            },
+        };
+        // What is spoken is said; what a file holds is shown.
+        let (spoken, shown): (Option<&str>, Option<String>) = match &read {
+            Some(file) if file.is_voice => (file.content.as_deref(), None),
+            Some(file) => (None, file.content.as_deref().map(|content| fenced(&file.name, content))),
+            None => (None, None),
+        };
+        let text = spoken.unwrap_or(text);
+        let (key, tools, system) = (self.order.id.to_string(), self.person_tools(), self.system(text).await);
+        let talk = Talk { attached: shown.as_deref(), ..self.talk_of(text, &system, &tools, &key) };
+        let is_open = |command: &Command| talk.audience.is_known() || matches!(command, Command::Link(_));
+        match Command::parse(text).filter(is_open) {
+            Some(command) => self.command(command, &talk, progress).await,
+            None => {
+                let history = self.history().await;
+                self.talk(Talk { history: &history, ..talk }, progress).await
+            }
+        }
+    }
+
+    pub(super) fn talk_of<'a>(
+        &'a self,
+        text: &'a str,
+        system: &'a str,
+        tools: &'a [Arc<dyn Tool>],
+        key: &'a str,
+    ) -> Talk<'a> {
+        let memories = Some(self.tools.memories.as_ref());
+        let audience = self.order.audience;
+        Talk { text, audience, system, memories, history: &[], key, tools, attached: None, approved: None }
+    }
+
     /// What was said before, oldest first. A journal that does not answer keeps nobody from an answer.
     pub(super) async fn history(&self) -> Vec<Turn> {
         let Some(person) = self.order.person() else { return vec![] };
@@ -89,17 +133,17 @@ impl Bench {
             }
             Command::Recall(what) => return self.recalled(&what).await,
             Command::Forget(id) => self.forget(&id).await?,
-            Command::Jobs => self.jobs().await?,
-            Command::Peers => self.peers().await,
+            Command::Jobs => newest_jobs(&self.tools.journal).await.map_err(WorkError::Failed)?,
+            Command::Peers => match &self.tools.sisters {
+                Some(sisters) => sister_nodes(sisters).await.map_err(WorkError::Failed)?,
+                None => "The federation is switched off.".to_owned(),
+            },
             Command::Models => self.models(),
             Command::Tools => self.list_tools(talk.tools),
             Command::Link(what) => self.link(&what).await?,
             Command::Unlink(mxid) => self.unlink(&mxid).await?,
             Command::Approve(code) => return self.approve(&code, Means::Word, talk, progress).await,
-            Command::Deny(code) => match self.answer(&code, false, Means::Word).await? {
-                Ok(_) => "Then I leave it.".to_owned(),
-                Err(refusal) => refusal.to_string(),
-            },
+            Command::Deny(code) => self.deny(&code, Means::Word).await?,
             Command::Stop => self.stop().await?,
             Command::Unknown(name) => format!("There is no `!{name}`. `!help` lists what there is."),
             Command::Incomplete(usage) => format!("It goes like this: `{usage}`"),
@@ -154,23 +198,6 @@ impl Bench {
         text
     }
 
-    async fn jobs(&self) -> Result<String, WorkError> {
-        let rows = self.tools.journal.jobs(JOBS).await.map_err(|e| WorkError::Failed(e.to_string()))?;
-        let mut text = String::from("The newest jobs:\n");
-        for row in rows {
-            let id: String = row.id.to_string().chars().take(SHORT_ID).collect();
-            let _ = write!(text, "\n- `{id}` kind {}: {}", row.kind, row.state);
-        }
-        Ok(text)
-    }
-
-    async fn peers(&self) -> String {
-        let Some(sisters) = &self.tools.sisters else { return "The federation is switched off.".to_owned() };
-        let Ok(peers) = sisters.federation.peers().await else { return "The federation does not answer.".to_owned() };
-        let lines: Vec<String> = peers.iter().filter_map(peer).collect();
-        if lines.is_empty() { "I have no sister nodes yet.".to_owned() } else { lines.join("\n") }
-    }
-
     fn models(&self) -> String {
         let line = |model: bots::model::ModelHealth| {
             let state = match model.reachable {
@@ -190,7 +217,7 @@ impl Bench {
 
     fn list_tools(&self, tools: &[Arc<dyn Tool>]) -> String {
         let line = |tool: &Arc<dyn Tool>| {
-            let offer = tool.offer();
+            let offer = tool.card().offer;
             let first = offer.description.lines().next().unwrap_or_default().to_owned();
             format!("- `{}`: {first}", offer.name)
         };
@@ -211,120 +238,6 @@ impl Bench {
     /// What a model may do for this person.
     pub(super) fn person_tools(&self) -> Vec<Arc<dyn Tool>> {
         self.tools.toolbox.toolbox.for_person(self.order.audience)
-    }
-
-    async fn answer(&self, code: &str, yes: bool, means: Means) -> Result<Result<Approval, Refusal>, WorkError> {
-        let Some(person) = self.order.person() else { return Ok(Err(Refusal::Unknown)) };
-        let code = code.trim_matches('`').to_uppercase();
-        let answer = Answer { code, yes, person, order: self.order.id.to_string(), means };
-        self.tools.journal.answer_proposal(answer).await.map_err(|e| WorkError::Failed(e.to_string()))
-    }
-
-    /// Makes a call that was proposed, once, and lets a model say what came of it.
-    pub(super) async fn approve(
-        &self,
-        code: &str,
-        means: Means,
-        talk: &Talk<'_>,
-        progress: &mpsc::Sender<String>,
-    ) -> Result<Output, WorkError> {
-        let approval = match self.answer(code, true, means).await? {
-            Ok(approval) => approval,
-            Err(refusal) => return Ok(Output::plain(refusal.to_string())),
-        };
-        let Some(tool) = talk.tools.iter().find(|tool| tool.offer().name == approval.tool) else {
-            return Ok(Output::plain(format!("`{}` is not there at the moment; ask me again later.", approval.tool)));
-        };
-        crate::crash_point!("talk.approved");
-        let caller = Caller { audience: talk.audience, said: &[], key: talk.key, is_tainted: true };
-        let result = match carry_out(tool.as_ref(), &approval.arguments, &caller, &self.cancel).await {
-            Ok(result) if tool.is_from_outside() => fenced(&approval.tool, &result),
-            Ok(result) => result,
-            Err(ToolError::Cancelled) => return Err(WorkError::Cancelled),
-            Err(error) => format!("It did not work: {error}."),
-        };
-        let approved = Approved { tool: approval.tool, arguments: approval.arguments, result };
-        let history = self.history().await;
-        self.talk(Talk { approved: Some(&approved), history: &history, ..*talk }, progress).await
-    }
-
-    /// Keeps a call that waits for a yes, and asks for it below what was said.
-    pub(super) async fn propose(&self, output: Output) -> Result<Output, WorkError> {
-        let (Some(proposal), Some(person)) = (&output.proposal, self.order.person()) else { return Ok(output) };
-        let approval = Approval::new(proposal.clone(), &person, &self.order.id.to_string(), now_ms() / 1000);
-        let content = approval.question(&output.content);
-        self.tools.journal.propose(approval).await.map_err(|e| WorkError::Failed(e.to_string()))?;
-        Ok(Output { content, ..output })
-    }
-
-    /// Notes in which message a proposal stands, so that a mark on it answers it.
-    pub(super) async fn name_proposal(&self, output: &str, name: String) {
-        let code = code(&self.order.id.to_string());
-        if output.contains(&code)
-            && let Err(error) = self.tools.journal.name_proposal(code, name).await
-        {
-            tracing::warn!(%error, "a mark on this question will not answer it");
-        }
-    }
-
-    /// A mark on something that was said: it answers a proposal, and is otherwise nothing.
-    pub(super) async fn marked(
-        &self,
-        on: &str,
-        yes: bool,
-        talk: &Talk<'_>,
-        progress: &mpsc::Sender<String>,
-    ) -> Result<Output, WorkError> {
-        let code = self.tools.journal.proposal_in(on.to_owned()).await.map_err(|e| WorkError::Failed(e.to_string()))?;
-        let Some(code) = code else { return Ok(Output::plain(String::new())) };
-        // A NIP-17 reaction is sealed by its author like a word; one in Matrix is written by whoever has the homeserver.
-        let means = if matches!(self.order.origin, Origin::Matrix { .. }) { Means::Reaction } else { Means::Word };
-        if yes {
-            return self.approve(&code, means, talk, progress).await;
-        }
-        let said =
-            self.answer(&code, false, means).await?.err().map_or("Then I leave it.".to_owned(), |e| e.to_string());
-        Ok(Output::plain(said))
-    }
-
-    fn account(&self) -> Option<Account> {
-        match &self.order.origin {
-            Origin::Message { author, .. } => Some(Account::Nostr(*author)),
-            Origin::Matrix { sender, .. } => Some(Account::Matrix(sender.clone())),
-            Origin::Nostr { .. } | Origin::Local => None,
-        }
-    }
-
-    /// Links two accounts of a person, once both have said so; what was said and kept under the one is then under the other.
-    async fn link(&self, what: &str) -> Result<String, WorkError> {
-        let Some(account) = self.account() else {
-            return Ok("Linking takes a word from each account: write `!link` to me by Nostr or in Matrix.".to_owned());
-        };
-        let taken = self.tools.change_links(|links| links.take(&account, what, now_ms() / 1000)).await;
-        match taken.map_err(|e| WorkError::Failed(e.to_string()))? {
-            Err(refusal) => Ok(refusal.to_string()),
-            Ok(Linked::Asked { code, other }) => {
-                Ok(format!("Now write to me as {other}, within ten minutes:\n\n`!link {code}`"))
-            }
-            Ok(Linked::Done { mxid, npub }) => {
-                self.tools.moved(&mxid, npub).await.map_err(|e| WorkError::Failed(e.to_string()))?;
-                let npub = nostr::ToBech32::to_bech32(&npub).unwrap_or_default();
-                Ok(format!(
-                    "{mxid} and {npub} are one person to me now: one talk, one memory. `!unlink {mxid}` parts them."
-                ))
-            }
-        }
-    }
-
-    async fn unlink(&self, mxid: &str) -> Result<String, WorkError> {
-        let Some(account) = self.account() else { return Ok("Write that to me by Nostr or in Matrix.".to_owned()) };
-        let cut = self.tools.change_links(|links| links.cut(&account, mxid.trim_matches('`'))).await;
-        let cut = cut.map_err(|e| WorkError::Failed(e.to_string()))?;
-        Ok(if cut {
-            "They are two again.".to_owned()
-        } else {
-            "No account of yours is linked under that name.".to_owned()
-        })
     }
 
     /// Ends what this person waits for.
@@ -354,7 +267,7 @@ impl Order {
     /// Whose talk it is, across doors: the owner is one person, whichever way they write.
     pub fn person(&self) -> Option<String> {
         match (&self.work, self.audience) {
-            (Work::Talk { .. } | Work::Mark { .. }, Audience::Owner) => Some("owner".to_owned()),
+            (Work::Talk { .. } | Work::Mark { .. }, Audience::Owner) => Some(OWNER.to_owned()),
             (Work::Talk { .. } | Work::Mark { .. }, Audience::Person(key)) => Some(key.to_hex()),
             _ => None,
         }

@@ -28,13 +28,13 @@ const DOUBT_MS: u64 = 1_000;
 const FRESH_S: u64 = 2;
 
 /// How long the order of those who could answer has been the same.
-struct Standing {
+struct Line {
     able: BTreeSet<PublicKey>,
     since: Instant,
     is_changed: bool,
 }
 
-impl Standing {
+impl Line {
     fn new() -> Self {
         Self { able: BTreeSet::new(), since: Instant::now(), is_changed: false }
     }
@@ -68,12 +68,12 @@ impl Bench {
         }
         let me = self.tools.speaker.node;
         let is_fresh = request.created_at.as_secs() + FRESH_S >= crate::journal::now_ms() / 1000;
-        let mut order = Standing::new();
+        let mut line = Line::new();
         loop {
             let able = self.able(sisters, *kind);
-            order.saw(&able);
-            let waited_ms = order.waited_ms();
-            let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), order.place_ms());
+            line.saw(&able);
+            let waited_ms = line.waited_ms();
+            let first = rank::turn(&self.order.id, &me, &able, &Heard::default(), line.place_ms());
             // First also among those that are thought dead: a node under load may be, and answers all the same.
             let mut all = sisters.view().able_dead_or_alive(*kind, crowd(self.order.audience));
             all.insert(me);
@@ -83,7 +83,7 @@ impl Bench {
                 Turn::Answer if waited_ms < DOUBT_MS => Duration::from_millis(DOUBT_MS - waited_ms).min(LOOK),
                 Turn::Answer => {
                     let heard = self.heard(request, came_by.as_ref(), &sisters.view().members()).await;
-                    match rank::turn(&self.order.id, &me, &able, &heard, order.place_ms()) {
+                    match rank::turn(&self.order.id, &me, &able, &heard, line.place_ms()) {
                         Turn::Answer => return true,
                         Turn::Never => return false,
                         Turn::Stand => {

@@ -62,3 +62,27 @@ impl Waiting {
         self.fresh.len() + self.backlog.len() + self.suspects.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> JobId {
+        JobId::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn fresh_and_late_take_turns_and_suspects_wait_to_be_asked_for() {
+        let mut waiting = Waiting::default();
+        for (n, crashes, late) in
+            [(1, 0, false), (2, 1, false), (3, 0, true), (4, 0, true), (5, 2, false), (6, 4, true)]
+        {
+            waiting.push(id(n), crashes, late);
+        }
+        assert_eq!((waiting.fresh(), waiting.len()), (2, 6));
+        waiting.remove(id(6));
+        let order: Vec<Option<JobId>> = (0..5).map(|_| waiting.next()).collect();
+        assert_eq!(order, [Some(id(3)), Some(id(1)), Some(id(4)), Some(id(2)), None]);
+        assert_eq!((waiting.next_suspect(), waiting.next_suspect(), waiting.len()), (Some(id(5)), None, 0));
+    }
+}

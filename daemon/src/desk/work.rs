@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bots::conscience::Crisis;
-use bots::talk::Command;
-use bots::tools::{Tool, fenced};
 use bots::{Talk, Task, TaskInput, WorkError, converse};
 use nips::Audience;
 use nips::job::reply::{Feedback, Status};
@@ -14,9 +12,8 @@ use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attach::Opened;
 use super::lookup;
-use super::order::{Attachment, Order, Origin, Work};
+use super::order::{Order, Origin, Work};
 use super::speaker::{Reply, SpeakError};
 use super::{Desk, DeskHandle, Hand, Happened, Message, Tools, errand};
 use crate::journal::{Word, now_ms};
@@ -274,11 +271,7 @@ impl Bench {
                 self.tools.workshop.run(&task, progress, &self.cancel).await
             }
             Work::Talk { text, file } => self.message(text, file.as_deref(), progress).await,
-            Work::Mark { on, yes } => {
-                let (key, tools, system) = (self.order.id.to_string(), self.person_tools(), self.system("").await);
-                let said = if *yes { "Yes." } else { "No." };
-                self.marked(on, *yes, &self.talk_of(said, &system, &tools, &key), progress).await
-            }
+            Work::Mark { on, yes } => self.marked(on, *yes, progress).await,
             Work::Greet => Ok(bots::Output::plain(GREETING.to_owned())),
             Work::Say { text } => Ok(bots::Output::plain(text.clone())),
             Work::Welcome => Ok(bots::Output::plain(format!(
@@ -288,48 +281,8 @@ impl Bench {
         }
     }
 
-    /// A message: a command, or something to talk about.
-    async fn message(
-        &self,
-        text: &str,
-        file: Option<&Attachment>,
-        progress: &mpsc::Sender<String>,
-    ) -> Result<bots::Output, WorkError> {
-        let read = match file {
-            None => None,
-            Some(file) => match self.opened(text, file).await {
-                Opened::Read(file) => Some(file),
-                Opened::Unread(why) => return Ok(bots::Output::plain(why)),
-                Opened::Crisis(crisis) => return Ok(self.met(&crisis).await),
-            },
-        };
-        // What is spoken is said; what a file holds is shown.
-        let (spoken, shown): (Option<&str>, Option<String>) = match &read {
-            Some(file) if file.is_voice => (file.content.as_deref(), None),
-            Some(file) => (None, file.content.as_deref().map(|content| fenced(&file.name, content))),
-            None => (None, None),
-        };
-        let text = spoken.unwrap_or(text);
-        let (key, tools, system) = (self.order.id.to_string(), self.person_tools(), self.system(text).await);
-        let talk = Talk { attached: shown.as_deref(), ..self.talk_of(text, &system, &tools, &key) };
-        let is_open = |command: &Command| talk.audience.is_known() || matches!(command, Command::Link(_));
-        match Command::parse(text).filter(is_open) {
-            Some(command) => self.command(command, &talk, progress).await,
-            None => {
-                let history = self.history().await;
-                self.talk(Talk { history: &history, ..talk }, progress).await
-            }
-        }
-    }
-
-    fn talk_of<'a>(&'a self, text: &'a str, system: &'a str, tools: &'a [Arc<dyn Tool>], key: &'a str) -> Talk<'a> {
-        let memories = Some(self.tools.memories.as_ref());
-        let audience = self.order.audience;
-        Talk { text, audience, system, memories, history: &[], key, tools, attached: None, approved: None }
-    }
-
     /// Somebody in a crisis is met by rule.
-    async fn met(&self, crisis: &Crisis) -> bots::Output {
+    pub(super) async fn met(&self, crisis: &Crisis) -> bots::Output {
         self.tools.metrics.crisis();
         self.note_crisis().await;
         self.tell_owner().await;

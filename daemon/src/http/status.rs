@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
+use bots::model::BreakerState;
 use memory::MemoryStats;
 use relay::outbox::OutboxStore;
 use relay::pool::{Link, Role};
@@ -36,6 +37,22 @@ pub struct ModelStatus {
     pub last_error: Option<String>,
     /// Tokens of strangers today.
     pub stranger_tokens_today: u64,
+    /// `closed`, `open` (it rests after failures) or `half_open` (one call tries it).
+    pub breaker: String,
+    /// Tokens that it takes, prompt and answer together.
+    pub context_tokens: u64,
+    /// Calls since the start that gave an answer.
+    pub answered: u64,
+    /// Calls that gave none.
+    pub failed: u64,
+    /// Until the first word, a mean in which the newest weigh most.
+    pub first_word_ms: Option<u64>,
+    /// Until the last word, in the same way.
+    pub last_word_ms: Option<u64>,
+    /// Tokens of all prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of all answers.
+    pub completion_tokens: u64,
 }
 
 /// The state of an outside relay.
@@ -201,6 +218,19 @@ fn models(shared: &Shared) -> Vec<ModelStatus> {
             reachable: m.reachable,
             last_error: m.last_error,
             stranger_tokens_today: m.stranger_tokens_today,
+            breaker: match m.breaker {
+                BreakerState::Closed => "closed",
+                BreakerState::Open { .. } => "open",
+                BreakerState::HalfOpen => "half_open",
+            }
+            .to_owned(),
+            context_tokens: m.context_tokens,
+            answered: m.calls.answered,
+            failed: m.calls.failed,
+            first_word_ms: m.calls.first_word_ms,
+            last_word_ms: m.calls.last_word_ms,
+            prompt_tokens: m.calls.usage.prompt_tokens,
+            completion_tokens: m.calls.usage.completion_tokens,
         })
         .collect()
 }
@@ -257,17 +287,19 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
             "free space on the data folder's disk",
         ));
     }
-    for model in status.models.iter().filter(|m| m.reachable == Some(false)) {
-        let why = model.last_error.clone().unwrap_or_default();
-        all.push(warning(
-            "warning",
-            "model_down",
-            format!("model `{}` does not answer: {why}", model.name),
-            "start its server, or correct [[models]] base_url",
-        ));
-    }
+    all.extend(status.models.iter().filter_map(about_model));
     all.extend(about_memory(shared, &status.memory));
     all.extend(status.matrix.iter().flat_map(about_matrix));
+    for server in tools.toolbox.servers.iter().map(|server| server.state()) {
+        if let Some(why) = server.error {
+            all.push(warning(
+                "warning",
+                "tools_away",
+                format!("the tools of `{}` are away: {why}", server.name),
+                "it is begun again by itself; correct [[tools.mcp]] if it stays",
+            ));
+        }
+    }
     for relay in status.relays.iter().filter(|r| r.configured && r.state == "waiting") {
         let why = relay.last_error.clone().unwrap_or_default();
         all.push(warning(
@@ -294,6 +326,26 @@ fn warnings(shared: &Shared, status: &Status) -> Vec<Warning> {
         ));
     }
     all
+}
+
+fn about_model(model: &ModelStatus) -> Option<Warning> {
+    let (name, why) = (&model.name, model.last_error.as_deref().unwrap_or_default());
+    if model.reachable == Some(false) {
+        return Some(warning(
+            "warning",
+            "model_down",
+            format!("model `{name}` does not answer: {why}"),
+            "start its server, or correct [[models]] base_url",
+        ));
+    }
+    (model.breaker == "open").then(|| {
+        warning(
+            "warning",
+            "model_resting",
+            format!("model `{name}` rests after three failures in a row: {why}"),
+            "it is tried again by itself, at the latest after ten minutes; see to its server",
+        )
+    })
 }
 
 fn about_matrix(matrix: &MatrixStatus) -> Vec<Warning> {

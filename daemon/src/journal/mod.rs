@@ -26,6 +26,7 @@ pub use matrix::{DueWord, WordState};
 pub use outbox::OutboxCount;
 pub use schema::VERSION;
 pub use shelves::ShelfWrite;
+pub use talks::PastTurn;
 
 /// Under which name the journal keeps an owner who claimed the node.
 pub const OWNER_KEY: &str = "owner";

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bots::matrix::{Door, SayError, Saying, parts};
+use bots::matrix::{Door, MAX_PART, SayError, Saying};
 use bots::talk::code;
+use bots::talk::parts;
 use bots::voice::Voice;
 use nips::job::JobId;
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ pub fn words(order: &Order, text: &str, is_notice: bool, at_ms: u64) -> Vec<Word
             targets: vec![(TARGET.to_owned(), at_ms / 1000 + DEADLINE_S)],
         }
     };
-    parts(text).into_iter().enumerate().map(note).collect()
+    parts(text, MAX_PART).into_iter().enumerate().map(note).collect()
 }
 
 impl Matrix {

@@ -153,6 +153,7 @@ pub async fn start(
     let publisher =
         Publisher { tools: Arc::clone(&tools), keys, identity, kinds: rules.kinds.clone(), desk: handle.clone() };
     inner.tracker.spawn(beginning::keep_house(home.clone(), Arc::clone(&tools)));
+    inner.tracker.spawn(crate::condense::run(Arc::clone(&tools)));
     let beginning = Beginning { tools, rules, take_over: options.take_over, publisher, desk, handle, streams };
     inner.tracker.spawn(beginning.run());
     Ok(Node { ready, kinds, claim: people.claim, inner, outer, _lock: lock })
@@ -230,6 +231,7 @@ async fn furnish(
         room: Arc::new(AtomicBool::new(true)),
         people: RwLock::new(found.people.clone()),
         linking: tokio::sync::Mutex::new(()),
+        talk_grew: tokio::sync::Notify::new(),
         voice: parts::voice(config)?,
     };
     Ok((Arc::new(tools), Streams { incoming, settled }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bots::conscience::Lines;
 use bots::model::{Api, Link, Secret, SystemClock};
+use bots::talk::letters;
 use bots::voice::{Voice, VoiceConfig};
 use bots::{Chain, Conscience, FetchLimits, Fetcher, ModelConfig, NodeFacts, Serves, Soul, Workshop};
 use memory::{Memory, MemoryOptions};
@@ -109,10 +110,8 @@ pub(super) async fn people(config: &Config, journal: &Journal) -> Result<People>
 
 /// Twelve letters and digits that are not mistaken for each other: 60 bits, used once, new at each start.
 fn claim_code() -> String {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    let letters: Vec<char> =
-        rand::random::<[u8; 12]>().iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect();
-    letters.chunks(4).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>().join("-")
+    let code: Vec<char> = letters(&rand::random::<[u8; 12]>()).chars().collect();
+    code.chunks(4).map(|part| part.iter().collect::<String>()).collect::<Vec<_>>().join("-")
 }
 
 pub(super) fn open_relay(
@@ -325,7 +324,9 @@ pub(crate) fn link(model: &config::Model, metrics: &Metrics) -> Result<Link> {
             config::Serves::Owner => Serves::Owner,
         },
         sees_memory: model.sees_memory(),
+        sees_pictures: model.sees_pictures,
         stranger_tokens_per_day: model.stranger_tokens_per_day,
+        context_tokens: model.context_tokens,
     };
     let client = bots::model::client(settings.clone()).map_err(|e| anyhow!("model `{}`: {e}", model.name))?;
     let provider = model.base_url.host_str().unwrap_or("unknown").to_owned();

@@ -124,7 +124,7 @@ pub(super) struct Core {
     pub said_at: BTreeMap<PublicKey, u64>,
     /// When members were last heard over a relay, Unix seconds.
     pub heard_by_relay: BTreeMap<PublicKey, u64>,
-    /// When members were found dead, Unix seconds: what they said before tells nothing.
+    /// Members that were found dead, and when they had been heard over a relay last, by their own dates: only what they say later counts.
     pub fallen: BTreeMap<PublicKey, u64>,
     pub tasks: TaskLoop,
     pub labels: Labels,
@@ -355,7 +355,8 @@ impl Core {
         }
         if let Some((passport, install)) = self.by_peer(&peer).map(|met| (met.card.passport, met.card.install)) {
             if matches!(event, LivenessEvent::Dead(_)) {
-                self.fallen.insert(passport, now);
+                let heard = self.heard_by_relay.get(&passport).copied().unwrap_or_default();
+                self.fallen.insert(passport, heard);
             }
             self.reach(passport).await;
             if matches!(event, LivenessEvent::Dead(_)) {

@@ -396,8 +396,8 @@ impl Core {
 
     /// True for a member that said something over a relay lately, and after its connection fell silent.
     fn was_heard(&self, passport: &PublicKey) -> bool {
-        let fell = self.fallen.get(passport).copied().unwrap_or_default();
-        self.heard_by_relay.get(passport).is_some_and(|at| *at >= fell && at + HEARD_S > self.now_s())
+        let is_later = |at: &u64| self.fallen.get(passport).is_none_or(|before| at > before);
+        self.heard_by_relay.get(passport).is_some_and(|at| is_later(at) && at + HEARD_S > self.now_s())
     }
 
     /// Members that are alive, and reached by relay only.

@@ -233,7 +233,7 @@ impl Core {
         let before = self.heard_by_relay.get(&from).copied().unwrap_or_default();
         self.heard_by_relay.insert(from, before.max(at));
         // Only the connection had died. What this node said before the other one saw that tells the other one nothing: it is said again.
-        let is_back = self.fallen.get(&from).is_some_and(|fell| before < *fell && at >= *fell);
+        let is_back = self.fallen.get(&from).is_some_and(|fell| before <= *fell && at > *fell);
         if is_back {
             self.plan_presence();
         }

@@ -1,29 +1,14 @@
 //! `timmy init`, answered by a pipe.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use nostr::ToBech32;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::node::{binary, cli, keys};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tests::node::{cli, cli_told, keys};
 
 async fn init(dir: &Path, answers: &str) -> (i32, String, String) {
-    let mut child = Command::new(binary())
-        .arg("--data-dir")
-        .arg(dir)
-        .args(["init", "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(answers.as_bytes()).await.unwrap();
-    let output = child.wait_with_output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    cli_told(dir, &["init", "--json"], answers).await
 }
 
 /// A model server of OpenAI's kind that has one model.
@@ -73,6 +58,8 @@ async fn init_saves_nothing_after_a_wrong_answer_and_warns_of_a_secret_key() {
         ("\nhttps://one.example\n".to_owned(), "no relay"),
         ("\n\nnot a url\n".to_owned(), "no URL"),
         ("\n\nhttp://127.0.0.1:1/v1\n".to_owned(), "does not answer as a model server"),
+        ("\n\n\nmatrix.example\n".to_owned(), "no URL"),
+        ("\n\n\nhttp://127.0.0.1:1\n".to_owned(), "does not answer as a Matrix homeserver"),
     ] {
         let (code, out, err) = init(dir.path(), &answers).await;
         assert!(code == 1 && out.is_empty() && err.contains(words), "{words}: {code} {out}{err}");

@@ -14,7 +14,7 @@ use tests::{ModelDouble, Node};
 use crate::report::{Report, digits, p50_p99, percentile, thousands};
 
 const FOUND: usize = 10;
-const AT_HOME: Duration = Duration::from_secs(2);
+const AT_HOME: Duration = Duration::from_secs(4);
 const TOLD: usize = 100;
 const DEATHS: usize = 5;
 /// Entries of the cold syncs.
@@ -102,7 +102,8 @@ async fn found(report: &mut Report) {
     for _ in 0..FOUND {
         let lan = Lan::new(2);
         let a = Node::builder().config(ON_LAN).on(&lan, 0).start().await;
-        // One that is at home has claimed its name by multicast, which takes three quarters of a second.
+        // One that is at home has claimed its name by multicast, which takes three quarters of a second, and announced it twice, a second
+        // apart; for a second after that it does not say it again (RFC 6762, section 6).
         tokio::time::sleep(AT_HOME).await;
         let b = Node::builder().config(ON_LAN).on(&lan, 1).start().await;
         let sees = async || {
