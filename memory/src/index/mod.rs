@@ -88,6 +88,8 @@ pub struct IndexOptions {
     pub retry: (Duration, Duration),
     /// How long a question waits for an embedder that is not in this process; then full text alone answers: 2 s.
     pub question_timeout: Duration,
+    /// How long a search waits at a start until the index is equal to the truth; then it answers from what is there: 5 s.
+    pub heal_patience: Duration,
 }
 
 impl IndexOptions {
@@ -102,6 +104,7 @@ impl IndexOptions {
             prune_every: seconds(300),
             retry: (seconds(1), seconds(300)),
             question_timeout: seconds(2),
+            heal_patience: seconds(5),
         }
     }
 }

@@ -47,6 +47,8 @@ impl Shared {
         if query.limit == 0 {
             return Ok(Vec::new());
         }
+        // What was acknowledged before a crash is found after it. A long healing is not waited for: something is better than nothing.
+        let _ = tokio::time::timeout(self.options.heal_patience, self.healed()).await;
         loop {
             let generation = self.serving().await?;
             let hits = self.search_in(&generation, &query, sight, now, mode).await?;

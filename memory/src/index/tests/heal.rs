@@ -54,6 +54,31 @@ async fn a_start_makes_up_for_the_exact_difference() {
 }
 
 #[tokio::test]
+async fn a_search_right_after_a_start_finds_what_only_the_truth_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = truth_of(3_000);
+    truth.fails.store(true, Ordering::Release);
+    let running = Running::start(dir.path(), truth, own());
+    running.until(|stats| stats.failures > 0).await;
+    let (found, ()) = tokio::join!(finds(&running, 2_999), async {
+        running.truth.fails.store(false, Ordering::Release);
+    });
+    assert!(found);
+    running.stop().await;
+
+    // It waits for a while, not for ever.
+    let options = IndexOptions {
+        heal_patience: Duration::from_millis(20),
+        ..IndexOptions::new(dir.path().join("other"), Arc::new(|| NOW))
+    };
+    let truth = truth_of(3);
+    truth.fails.store(true, Ordering::Release);
+    let running = Running::start_with(options, truth, own());
+    assert!(!finds(&running, 2).await);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_applied_while_healing_is_not_undone() {
     let dir = tempfile::tempdir().unwrap();
     let truth = truth_of(3_000);
