@@ -33,11 +33,11 @@ pub enum FileError {
     #[error("it cannot be decrypted")]
     Cipher,
     /// Another kind of file.
-    #[error("I read text, Markdown, HTML, CSV, JSON and the like, and this is {0}")]
+    #[error("I read text, PDF, Word, Excel, PowerPoint, OpenDocument, HTML, CSV, JSON and the like, and this is {0}")]
     NotText(String),
-    /// A picture that no model saw.
+    /// A picture that no model saw, or a document that its reader gave up; in words for the person.
     #[error("{0}")]
-    Unseen(String),
+    Unread(String),
     /// There is nothing in it.
     #[error("there is no text in it")]
     Empty,
@@ -136,7 +136,7 @@ fn starts_wide(bytes: &[u8]) -> bool {
 /// What a file is by its first bytes, when that is no text.
 fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 12] = [
-        (b"%PDF", "a PDF"),
+        (b"%PDF", "a damaged PDF"),
         (b"\x89PNG", "a picture"),
         (b"\xff\xd8\xff", "a picture"),
         (b"GIF8", "a picture"),
@@ -144,7 +144,7 @@ fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
         (b"OggS", "a sound"),
         (b"ID3", "a sound"),
         (b"fLaC", "a sound"),
-        (b"PK\x03\x04", "an archive or an office document"),
+        (b"PK\x03\x04", "an archive"),
         (b"\x1f\x8b", "an archive"),
         (b"\x7fELF", "a program"),
         (b"\0asm", "a program"),
@@ -191,7 +191,10 @@ mod tests {
             text_of(b"<html><body><p>One thing that matters.</p><script>x()</script></body></html>", "a.html", None)
                 .unwrap();
         assert!(page.contains("One thing") && !page.contains("x()"));
-        assert_eq!(text_of(b"%PDF-1.7 x", "a.txt", Some("text/plain")), Err(FileError::NotText("a PDF".into())));
+        assert_eq!(
+            text_of(b"%PDF-1.7 x", "a.txt", Some("text/plain")),
+            Err(FileError::NotText("a damaged PDF".into()))
+        );
         assert_eq!(text_of(&[0, 1, 2, 3], "a", Some("application/x")), Err(FileError::NotText("application/x".into())));
         assert_eq!(text_of(b"  \n", "a.txt", None), Err(FileError::Empty));
         let long = text_of("word ".repeat(10_000).as_bytes(), "a.txt", None).unwrap();

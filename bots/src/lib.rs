@@ -6,6 +6,7 @@
 
 pub mod answerer;
 pub mod conscience;
+pub mod document;
 pub mod fetch;
 pub mod files;
 pub mod look;

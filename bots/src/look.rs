@@ -31,14 +31,14 @@ pub async fn look(
     cancel: &CancellationToken,
 ) -> Result<String, FileError> {
     if bytes.len() > PICTURE_BYTES_MAX {
-        return Err(FileError::Unseen("pictures of at most 3.7 MB are looked at".to_owned()));
+        return Err(FileError::Unread("pictures of at most 3.7 MB are looked at".to_owned()));
     }
     let said = if said.trim().is_empty() { "(nothing was written with it)" } else { said };
     let picture = Some(Picture { mime, bytes: Arc::from(bytes) });
     let request = ChatRequest { picture, max_tokens: Some(TOKENS), ..ChatRequest::new(LOOK, said) };
     match chain.complete(&request, audience, None, cancel).await {
         Ok(seen) => shortened(&seen.text),
-        Err(ChainError::NoModel) => Err(FileError::Unseen("my owner has given me no model that sees".to_owned())),
-        Err(error) => Err(FileError::Unseen(error.to_string())),
+        Err(ChainError::NoModel) => Err(FileError::Unread("my owner has given me no model that sees".to_owned())),
+        Err(error) => Err(FileError::Unread(error.to_string())),
     }
 }

@@ -19,6 +19,7 @@ use self::memory::MemoryCommand;
 use self::peer::PeerCommand;
 use crate::commands;
 use crate::config::{Config, ConfigError};
+use crate::document;
 use crate::home::Home;
 use crate::http::NotRunning;
 use crate::node::RunOptions;
@@ -153,6 +154,9 @@ pub enum Command {
     },
     /// The manual page, with every configuration key (view: `timmy man | man -l -`)
     Man,
+    /// Read one document (PDF, office) from standard input under limits; the node starts itself so
+    #[command(name = document::COMMAND, hide = true)]
+    ReadDocument,
 }
 
 /// Jobs of this node.
@@ -253,6 +257,9 @@ impl Context {
 /// Runs the command line and gives the process's exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::ReadDocument) {
+        return document::serve();
+    }
     start_logging(&cli.global);
     relay::pool::choose_tls_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -332,6 +339,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Paths => commands::files::paths(&context)?,
         Command::Completions { shell } => commands::files::completions(shell)?,
         Command::Man => commands::files::man()?,
+        // Before there is a runtime.
+        Command::ReadDocument => return Ok(document::serve()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod crash;
 mod desk;
 mod doctor;
+mod document;
 mod embedder;
 pub mod home;
 mod http;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -27,6 +27,8 @@ struct Script {
     hung_up: AtomicUsize,
     finished: AtomicUsize,
     bodies: Mutex<Vec<Value>>,
+    /// When each of them came, and when its last word left.
+    times: Mutex<Vec<(Instant, Option<Instant>)>>,
     /// Answers that call tools instead, in order: names and arguments.
     wishes: Mutex<VecDeque<Vec<(String, Value)>>>,
 }
@@ -48,6 +50,7 @@ impl ModelDouble {
             hung_up: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
             bodies: Mutex::default(),
+            times: Mutex::default(),
             wishes: Mutex::default(),
         };
         let mut double =
@@ -125,6 +128,11 @@ impl ModelDouble {
         self.script.bodies.lock().unwrap().clone()
     }
 
+    /// When each request came, and when the last word of its answer left; in the order of [`ModelDouble::requests`].
+    pub fn times(&self) -> Vec<(Instant, Option<Instant>)> {
+        self.script.times.lock().unwrap().clone()
+    }
+
     /// The text of every prompt so far.
     pub fn prompts(&self) -> String {
         format!("{:?}", self.script.bodies.lock().unwrap())
@@ -146,6 +154,8 @@ impl Drop for ModelDouble {
 /// Notes whether an answer was read to its end.
 struct Reader {
     script: Arc<Script>,
+    /// Which request this answers.
+    number: usize,
     prompt_tokens: usize,
     done: AtomicBool,
 }
@@ -157,18 +167,28 @@ impl Drop for Reader {
     }
 }
 
+impl Script {
+    /// Notes a request; gives its number.
+    fn note(&self, body: Value) -> usize {
+        let mut bodies = self.bodies.lock().unwrap();
+        self.times.lock().unwrap().push((Instant::now(), None));
+        bodies.push(body);
+        bodies.len() - 1
+    }
+}
+
 async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) -> Response {
     script.calls.fetch_add(1, Ordering::SeqCst);
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     let may_call = has_tools && body["tool_choice"] != "none";
     // About what a tokenizer makes of English.
     let prompt_tokens = body["messages"].to_string().len() / 4;
-    script.bodies.lock().unwrap().push(body);
+    let number = script.note(body);
     let wish = if may_call { script.wishes.lock().unwrap().pop_front() } else { None };
     if let Some(wish) = wish {
         return ([(header::CONTENT_TYPE, "text/event-stream")], called(&wish)).into_response();
     }
-    let reader = Reader { script, prompt_tokens, done: AtomicBool::new(false) };
+    let reader = Reader { script, number, prompt_tokens, done: AtomicBool::new(false) };
     let lines = futures_util::stream::unfold((reader, 0), async |(reader, next)| {
         let count = reader.script.pieces.len();
         if next > count {
@@ -176,6 +196,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(body): Json<Value>) ->
         }
         let line = if next == count {
             reader.done.store(true, Ordering::SeqCst);
+            reader.script.times.lock().unwrap()[reader.number].1 = Some(Instant::now());
             let usage = json!({ "prompt_tokens": reader.prompt_tokens, "completion_tokens": 10 });
             format!("data: {}\n\ndata: [DONE]\n\n", json!({ "choices": [], "usage": usage }))
         } else {
@@ -212,7 +233,7 @@ async fn messages(State(script): State<Arc<Script>>, headers: HeaderMap, Json(bo
     if headers.get("x-api-key").is_none_or(|key| key != ANTHROPIC_KEY) || headers.get("anthropic-version").is_none() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    script.bodies.lock().unwrap().push(body);
+    script.note(body);
     let event = |value: Value| format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap_or_default());
     let piece = |text: &String| {
         event(json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } }))

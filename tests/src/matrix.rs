@@ -47,6 +47,11 @@ pub struct Homeserver {
 }
 
 impl Homeserver {
+    /// Whether what `make tools` installs is there.
+    pub fn can_run() -> bool {
+        Path::new(PYTHON).exists() && Path::new(NODE).exists()
+    }
+
     /// With the message limits of Synapse; the people named are free of them.
     pub async fn start(people: &[&str]) -> Self {
         let exempt = people.iter().flat_map(|name| ["--exempt".to_owned(), format!("{name}:{PASSWORD}")]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -142,6 +143,30 @@ fn sealed_file(bytes: &[u8], url: &str) -> (Vec<u8>, Vec<[String; 2]>) {
     (sealed, tags)
 }
 
+/// A PDF of one page whose content is so many megabytes of spaces, deflated.
+fn pdf_that_inflates(megabytes: usize) -> Vec<u8> {
+    let mut content = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    (0..megabytes).for_each(|_| content.write_all(&[b' '; 1_000_000]).unwrap());
+    let content = content.finish().unwrap();
+    let stream = format!("<< /Length {} /Filter /FlateDecode >>\nstream\n", content.len());
+    let objects: [&[u8]; 3] = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Resources << >> /Contents 4 0 R >>",
+    ];
+    let stream = [stream.as_bytes(), &content, b"\nendstream"].concat();
+    let (mut pdf, mut places) = (b"%PDF-1.5\n".to_vec(), Vec::new());
+    for (number, object) in objects.into_iter().chain([stream.as_slice()]).enumerate() {
+        places.push(pdf.len());
+        pdf.extend(format!("{} 0 obj\n", number + 1).bytes().chain(object.iter().copied()).chain(*b"\nendobj\n"));
+    }
+    let table = pdf.len();
+    pdf.extend(b"xref\n0 5\n0000000000 65535 f \n");
+    places.iter().for_each(|place| pdf.extend(format!("{place:010} 00000 n \n").bytes()));
+    pdf.extend(format!("trailer << /Size 5 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").bytes());
+    pdf
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -193,6 +218,22 @@ async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"));
     write(14, "and where is the key?", &[]).await;
     assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"), "it is known in the next turn");
+    // A document is read; one that its owner locked is told; one that fills the memory ends its reader and nothing else.
+    let mut send_document = async |document: &[u8]| {
+        let (sealed, tags) = sealed_file(document, &url);
+        *bytes.lock().unwrap() = sealed;
+        write(15, &url, &tags).await.0.text
+    };
+    let document = |name: &str| std::fs::read(format!("../bots/tests/documents/{name}")).unwrap();
+    assert_eq!(send_document(&document("reportlab.pdf")).await, "understood");
+    assert!(format!("{:?}", model.last_prompt()).contains("The boiler in the cellar was serviced in March."));
+    assert_eq!(send_document(&document("libreoffice.xlsx")).await, "understood");
+    assert!(model.last_prompt().last().unwrap().to_string().contains("Bread\\t3.2\\t2026-03-14"));
+    assert!(send_document(&document("locked.pdf")).await.contains("locked with a password"));
+    let gave_up = send_document(&pdf_that_inflates(1_500)).await;
+    assert!(gave_up.contains("its reader gave up"), "{gave_up}");
+    bytes.lock().unwrap().clone_from(&sealed);
+    fetched.store(1, Ordering::SeqCst);
     // Another file under the same address.
     bytes.lock().unwrap().push(0);
     assert!(write(15, &url, &tags).await.0.text.contains("its hash is another one"));

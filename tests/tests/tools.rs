@@ -214,7 +214,7 @@ async fn a_server_over_http_comes_and_goes_and_an_endless_caller_is_ended() {
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
     };
     let config = format!(
-        "[tools]\n[[tools.mcp]]\nname = \"all\"\nurl = \"http://127.0.0.1:{port}/mcp\"\nsafe = [\"*\"]\n{}",
+        "[tools]\n[[tools.mcp]]\nname = \"all\"\nurl = \"http://127.0.0.1:{port}/mcp\"\nsafe = [\"echo\"]\n{}",
         model.config("")
     );
     let node = Node::builder().config(&config).start().await;
@@ -225,6 +225,8 @@ async fn a_server_over_http_comes_and_goes_and_an_endless_caller_is_ended() {
     model.wish(&[&[("all__echo", json!({ "message": "marco polo" }))]]);
     ask(&node, "echo").await;
     assert!(model.results()[0].contains("marco polo"), "{:?}", model.results());
+    model.wish(&[&[("all__get-sum", json!({ "a": 40, "b": 2 }))]]);
+    let asked = code(&ask(&node, "add them").await);
     // Wrong arguments are the model's to mend; a model that never stops calling is stopped.
     let calls = model.calls();
     let endless: Vec<&[(&str, Value)]> = vec![&[("all__echo", Value::Null)]; 20];
@@ -234,8 +236,13 @@ async fn a_server_over_http_comes_and_goes_and_an_endless_caller_is_ended() {
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("its tools are gone", async || ask(&node, "!tools").await.contains("`all` is away").then_some(())).await;
+    // A yes while it is away is not used up.
+    let away = ask(&node, &format!("!approve {asked}")).await;
+    assert!(away.contains("not used up"), "{away}");
     let mut child = everything();
     has_tools(&node, "all__echo").await;
+    assert_eq!(ask(&node, &format!("!approve {asked}")).await, "fine");
+    assert!(model.prompts().contains("40 and 2 is 42"), "{}", model.prompts());
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -1,6 +1,8 @@
 //! A yes that a person gives to one call of a tool: bound to the call, the person and the message that proposed it, good once and for
 //! a while.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,6 +24,15 @@ pub enum Means {
     Word,
     /// By a mark on the message. In Matrix a homeserver can make one up.
     Reaction,
+}
+
+/// What a person answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Yes, with the names of the tools that are at hand: a yes to one that is away is not used up.
+    Yes(BTreeSet<String>),
+    /// No.
+    No,
 }
 
 /// Where a proposal stands.
@@ -62,6 +73,9 @@ pub enum Refusal {
     /// It was answered.
     #[error("You have answered that already.")]
     Answered,
+    /// The tool is away; the proposal goes on waiting.
+    #[error("What I need for that is not there at the moment. Your yes is not used up: say it again in a moment.")]
+    Away,
     /// A mark is not enough.
     #[error("A reaction is not enough for this, since it is not encrypted. Please write the word.")]
     NeedsWord,
@@ -93,7 +107,14 @@ impl Approval {
     ///
     /// # Errors
     /// Why it changes nothing.
-    pub fn answer(&mut self, yes: bool, person: &str, order: &str, means: Means, now_s: u64) -> Result<(), Refusal> {
+    pub fn answer(
+        &mut self,
+        reply: &Reply,
+        person: &str,
+        order: &str,
+        means: Means,
+        now_s: u64,
+    ) -> Result<(), Refusal> {
         if person != self.person {
             return Err(Refusal::Unknown);
         }
@@ -101,10 +122,14 @@ impl Approval {
             State::Approved(by) if by == order => return Err(Refusal::Interrupted),
             State::Approved(_) | State::Denied => return Err(Refusal::Answered),
             State::Waiting if now_s >= self.expires_s => return Err(Refusal::Expired),
-            State::Waiting if yes && means == Means::Reaction && !self.is_small => return Err(Refusal::NeedsWord),
             State::Waiting => {}
         }
-        self.state = if yes { State::Approved(order.to_owned()) } else { State::Denied };
+        self.state = match reply {
+            Reply::Yes(_) if means == Means::Reaction && !self.is_small => return Err(Refusal::NeedsWord),
+            Reply::Yes(at_hand) if !at_hand.contains(&self.tool) => return Err(Refusal::Away),
+            Reply::Yes(_) => State::Approved(order.to_owned()),
+            Reply::No => State::Denied,
+        };
         Ok(())
     }
 
@@ -153,20 +178,32 @@ mod tests {
         Approval::new(proposal, "owner", "m1", 1_000)
     }
 
+    fn yes() -> Reply {
+        Reply::Yes(BTreeSet::from(["files__delete".to_owned()]))
+    }
+
+    #[test]
+    fn a_yes_to_what_is_away_is_not_used_up() {
+        let mut one = approval(Risk::Dangerous);
+        let away = Reply::Yes(BTreeSet::from(["files__read".to_owned()]));
+        assert_eq!(one.answer(&away, "owner", "m2", Means::Word, 1_001), Err(Refusal::Away));
+        assert_eq!(one.answer(&yes(), "owner", "m3", Means::Word, 1_002), Ok(()));
+    }
+
     #[test]
     fn a_yes_is_good_once_for_its_person_and_its_time() {
         let mut one = approval(Risk::Dangerous);
-        assert_eq!(one.answer(true, "bob", "m2", Means::Word, 1_001), Err(Refusal::Unknown));
-        assert_eq!(one.answer(true, "owner", "m2", Means::Reaction, 1_001), Err(Refusal::NeedsWord));
-        assert_eq!(one.clone().answer(true, "owner", "m2", Means::Word, 1_600), Err(Refusal::Expired));
-        assert_eq!(one.answer(true, "owner", "m2", Means::Word, 1_599), Ok(()));
-        assert_eq!(one.answer(true, "owner", "m3", Means::Word, 1_599), Err(Refusal::Answered));
-        assert_eq!(one.answer(true, "owner", "m2", Means::Word, 1_599), Err(Refusal::Interrupted));
+        assert_eq!(one.answer(&yes(), "bob", "m2", Means::Word, 1_001), Err(Refusal::Unknown));
+        assert_eq!(one.answer(&yes(), "owner", "m2", Means::Reaction, 1_001), Err(Refusal::NeedsWord));
+        assert_eq!(one.clone().answer(&yes(), "owner", "m2", Means::Word, 1_600), Err(Refusal::Expired));
+        assert_eq!(one.answer(&yes(), "owner", "m2", Means::Word, 1_599), Ok(()));
+        assert_eq!(one.answer(&yes(), "owner", "m3", Means::Word, 1_599), Err(Refusal::Answered));
+        assert_eq!(one.answer(&yes(), "owner", "m2", Means::Word, 1_599), Err(Refusal::Interrupted));
         let mut small = approval(Risk::Small);
-        assert_eq!(small.answer(true, "owner", "m2", Means::Reaction, 1_001), Ok(()));
+        assert_eq!(small.answer(&yes(), "owner", "m2", Means::Reaction, 1_001), Ok(()));
         let mut denied = approval(Risk::Small);
-        assert_eq!(denied.answer(false, "owner", "m2", Means::Reaction, 1_001), Ok(()));
-        assert_eq!(denied.answer(true, "owner", "m3", Means::Word, 1_002), Err(Refusal::Answered));
+        assert_eq!(denied.answer(&Reply::No, "owner", "m2", Means::Reaction, 1_001), Ok(()));
+        assert_eq!(denied.answer(&yes(), "owner", "m3", Means::Word, 1_002), Err(Refusal::Answered));
     }
 
     #[test]
@@ -182,10 +219,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_order_of_answers_makes_two_calls(answers in prop::collection::vec((any::<bool>(), 0..3_usize, 0..4_usize, any::<bool>(), 0..2_000_u64), 0..12)) {
-            let mut one = approval(Risk::Dangerous);
-            let made = answers.into_iter().filter(|(yes, person, order, word, at)| {
+            let (mut one, yes) = (approval(Risk::Dangerous), yes());
+            let made = answers.into_iter().filter(|(is_yes, person, order, word, at)| {
                 let means = if *word { Means::Word } else { Means::Reaction };
-                one.answer(*yes, ["owner", "bob", ""][*person], &format!("m{order}"), means, *at).is_ok() && *yes
+                one.answer(if *is_yes { &yes } else { &Reply::No }, ["owner", "bob", ""][*person], &format!("m{order}"), means, *at).is_ok() && *is_yes
             }).count();
             prop_assert!(made <= 1);
         }

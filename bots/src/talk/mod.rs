@@ -6,7 +6,7 @@ mod command;
 mod history;
 mod parts;
 
-pub use approval::{Approval, Means, Refusal, WAITS_S, code, letters};
+pub use approval::{Approval, Means, Refusal, Reply, WAITS_S, code, letters};
 pub use command::{COMMANDS, Command, help};
 pub use history::{HISTORY_TOKENS, Turn, recent};
 pub use parts::parts;

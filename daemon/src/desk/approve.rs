@@ -1,6 +1,6 @@
 //! What a model may do only after its person has said yes.
 
-use bots::talk::{Approval, Means, Refusal, code};
+use bots::talk::{Approval, Means, Refusal, Reply, code};
 use bots::tools::{Caller, ToolError, carry_out, fenced};
 use bots::{Approved, Output, Talk, WorkError};
 use tokio::sync::mpsc;
@@ -10,16 +10,16 @@ use super::work::Bench;
 use crate::journal::{Answer, now_ms};
 
 impl Bench {
-    async fn answer(&self, code: &str, yes: bool, means: Means) -> Result<Result<Approval, Refusal>, WorkError> {
+    async fn answer(&self, code: &str, reply: Reply, means: Means) -> Result<Result<Approval, Refusal>, WorkError> {
         let Some(person) = self.order.person() else { return Ok(Err(Refusal::Unknown)) };
         let code = code.trim_matches('`').to_uppercase();
-        let answer = Answer { code, yes, person, order: self.order.id.to_string(), means };
+        let answer = Answer { code, reply, person, order: self.order.id.to_string(), means };
         self.tools.journal.answer_proposal(answer).await.map_err(|e| WorkError::Failed(e.to_string()))
     }
 
     /// Leaves a call that was proposed.
     pub(super) async fn deny(&self, code: &str, means: Means) -> Result<String, WorkError> {
-        Ok(match self.answer(code, false, means).await? {
+        Ok(match self.answer(code, Reply::No, means).await? {
             Ok(_) => "Then I leave it.".to_owned(),
             Err(refusal) => refusal.to_string(),
         })
@@ -33,14 +33,15 @@ impl Bench {
         talk: &Talk<'_>,
         progress: &mpsc::Sender<String>,
     ) -> Result<Output, WorkError> {
-        let approval = match self.answer(code, true, means).await? {
+        let at_hand = talk.tools.iter().map(|tool| tool.card().offer.name).collect();
+        let approval = match self.answer(code, Reply::Yes(at_hand), means).await? {
             Ok(approval) => approval,
             Err(refusal) => return Ok(Output::plain(refusal.to_string())),
         };
         let found =
             talk.tools.iter().map(|tool| (tool.card(), tool)).find(|(card, _)| card.offer.name == approval.tool);
         let Some((card, tool)) = found else {
-            return Ok(Output::plain(format!("`{}` is not there at the moment; ask me again later.", approval.tool)));
+            return Ok(Output::plain(Refusal::Away.to_string()));
         };
         crate::crash_point!("talk.approved");
         let caller = Caller { audience: talk.audience, said: &[], key: talk.key, is_tainted: true };

@@ -1,13 +1,15 @@
-//! What people send with their words: fetched, opened, and read where it is text; what is spoken is written down.
+//! What people send with their words: fetched, opened, and read where it has text; what is spoken is written down.
 
 use std::time::Duration;
 
 use bots::conscience::Crisis;
+use bots::document::DocumentKind;
 use bots::files::{FILE_BYTES_MAX, FileError, open_sealed, picture_type, text_of};
 use bots::look::look;
 
 use super::order::{Attachment, FilePlace, Order, Work};
 use super::work::Bench;
+use crate::document;
 
 /// How long the homeserver may take to give a file.
 const FETCH: Duration = Duration::from_secs(60);
@@ -64,6 +66,9 @@ impl Bench {
             let (chain, audience) = (self.tools.workshop.chain(), self.order.audience);
             let seen = look(chain, bytes, mime, said, audience, &self.cancel).await;
             return seen.map_err(|error| format!("I got the picture `{name}`, but I cannot see it: {error}."));
+        }
+        if let Some(kind) = DocumentKind::of(&bytes) {
+            return document::read(bytes, kind).await.map_err(unread);
         }
         let (own, mime) = (file.name.clone(), file.mime.clone());
         let text = tokio::task::spawn_blocking(move || text_of(&bytes, &own, mime.as_deref())).await;

@@ -1,6 +1,6 @@
 //! Calls of tools that wait for a person's yes.
 
-use bots::talk::{Approval, Means, Refusal};
+use bots::talk::{Approval, Means, Refusal, Reply};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Journal, JournalError, now_ms};
@@ -11,7 +11,7 @@ pub struct Answer {
     /// The code of the proposal.
     pub code: String,
     /// Yes or no.
-    pub yes: bool,
+    pub reply: Reply,
     /// Who says so.
     pub person: String,
     /// The message that says so.
@@ -81,8 +81,8 @@ impl Journal {
             let Some(mut approval) = json.and_then(|json| serde_json::from_str::<Approval>(&json).ok()) else {
                 return Ok(Err(Refusal::Unknown));
             };
-            let Answer { yes, person, order, means, .. } = &answer;
-            if let Err(refusal) = approval.answer(*yes, person, order, *means, now_ms() / 1000) {
+            let Answer { reply, person, order, means, .. } = &answer;
+            if let Err(refusal) = approval.answer(reply, person, order, *means, now_ms() / 1000) {
                 return Ok(Err(refusal));
             }
             let json = serde_json::to_string(&approval).unwrap_or_default();

@@ -418,4 +418,28 @@ impl Journal {
         })
         .await
     }
+
+    /// Drops talks that were to vanish and whose time is over (NIP-40), with what was answered. That they were there stays known, so that
+    /// a relay that brings one again gets no second answer.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn prune_vanished(&self, at_ms: u64) -> Result<usize, JournalError> {
+        self.write("dropping what was to vanish", move |db| {
+            let mut select = db.prepare_cached(
+                "SELECT id FROM jobs WHERE kind = 14 AND done = 1
+                 AND created_ms + 1000 * json_extract(order_json, '$.origin.lasts_s') <= ?1",
+            )?;
+            let over: Vec<Vec<u8>> = select.query_map([at_ms], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            for id in &over {
+                db.execute("INSERT OR IGNORE INTO seen VALUES (?1, ?2)", params![id, at_ms])?;
+                db.execute("DELETE FROM targets WHERE word IN (SELECT id FROM words WHERE job = ?1)", [id])?;
+                db.execute("DELETE FROM words WHERE job = ?1", [id])?;
+                db.execute("DELETE FROM inputs WHERE job = ?1", [id])?;
+                db.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
+            }
+            Ok(over.len())
+        })
+        .await
+    }
 }

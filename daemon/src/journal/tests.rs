@@ -103,6 +103,24 @@ async fn old_finished_jobs_go_and_unfinished_ones_stay() {
 }
 
 #[tokio::test]
+async fn what_was_to_vanish_is_gone_after_its_time_and_known_all_the_same() {
+    let (_dir, journal) = journal();
+    let orders = [r#"{"origin":{"door":"message","lasts_s":60}}"#, r#"{"origin":{"door":"message"}}"#];
+    for (n, order) in (1..).zip(orders) {
+        let mut said = round(n);
+        said.jobs[0].kind = 14;
+        order.clone_into(&mut said.jobs[0].order);
+        said.steps[0].done = true;
+        journal.stamp(said).await.unwrap();
+    }
+    assert_eq!(journal.prune_vanished(60_000).await.unwrap(), 0);
+    assert_eq!(journal.prune_vanished(60_001).await.unwrap(), 1);
+    assert!(journal.job(id(1)).await.unwrap().is_none() && journal.job(id(2)).await.unwrap().is_some());
+    assert!(journal.pending_targets(id(1)).await.unwrap().is_empty());
+    assert!(journal.known(vec![[1; 32]]).await.unwrap().contains(&[1; 32]));
+}
+
+#[tokio::test]
 async fn a_journal_of_schema_1_is_backed_up_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.sqlite");

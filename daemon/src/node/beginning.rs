@@ -211,6 +211,11 @@ pub(super) async fn keep_house(home: Home, tools: Arc<Tools>) {
             }
         }
         rounds += 1;
+        if rounds % 6 == 1
+            && let Err(error) = tools.journal.prune_vanished(now_ms()).await
+        {
+            tracing::warn!(%error, "messages that were to vanish are still in the journal");
+        }
         if rounds % 360 == 1
             && let Err(error) = tools.journal.prune(now_ms().saturating_sub(KEEP_MS)).await
         {

@@ -11,6 +11,7 @@ mod quality;
 mod relay;
 mod report;
 mod start;
+mod talk;
 mod wire;
 
 use std::io::Write;
@@ -23,7 +24,7 @@ use report::Report;
 const HELP: &str = "\
 Measures the product and prints Markdown.
 
-Usage: bench [start] [jobs] [relay] [quality] [memory] [federation]      # without names, everything
+Usage: bench [start] [jobs] [relay] [quality] [memory] [federation] [talk]      # without names, everything
 
   start    processes: start, memory when idle, size            needs TIMMY_BIN
   jobs     jobs of Nostr clients: request to result            needs TIMMY_BIN
@@ -31,6 +32,7 @@ Usage: bench [start] [jobs] [relay] [quality] [memory] [federation]      # witho
   quality  what recall finds: nDCG@10, recall@10               needs RETRIEVAL_SET
   memory   recall, adding, start, reindex, sync; peers         RETRIEVAL_SET; PEERS_PYTHON
   federation  found, told, synced, healed, outlived; idle      TIMMY_BIN; the right to make network namespaces
+  talk     messages: what the node adds to its model           TIMMY_BIN; make tools, for Matrix
 
 Environment:
   TIMMY_BIN       the release build of timmy
@@ -49,7 +51,7 @@ const ENTRIES: usize = 100_000;
 const MARK: &str = "<!-- figures -->\n";
 
 /// Every benchmark by its name.
-const ALL: [&str; 6] = ["start", "jobs", "relay", "quality", "memory", "federation"];
+const ALL: [&str; 7] = ["start", "jobs", "relay", "quality", "memory", "federation", "talk"];
 
 fn main() -> ExitCode {
     let named: Vec<String> = std::env::args().skip(1).collect();
@@ -74,7 +76,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     let date = Timestamp::now().to_human_datetime();
     report.say(&format!("Measured {date} on {}.", report::machine(dir.path())));
-    if ["start", "jobs", "relay", "federation"].into_iter().any(wants) {
+    if ["start", "jobs", "relay", "federation", "talk"].into_iter().any(wants) {
         let Some(binary) = process::program("TIMMY_BIN") else {
             eprint("TIMMY_BIN must name the timmy binary: cargo build --release --workspace --bin timmy --bin bench");
             return ExitCode::from(2);
@@ -91,6 +93,10 @@ fn main() -> ExitCode {
     if wants("federation") {
         eprint("sister nodes …");
         federation::run(&mut report, dir.path(), number("BENCH_ENTRIES", ENTRIES));
+    }
+    if wants("talk") {
+        eprint("talks …");
+        talk::run(&mut report, dir.path());
     }
     std::io::stdout().write_all(report.text().as_bytes()).unwrap();
     if let Some(document) = std::env::var_os("BENCH_INTO") {
