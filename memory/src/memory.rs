@@ -20,7 +20,7 @@ use crate::recall::{Query, Recall, Sight};
 use crate::sync::Snapshot;
 use crate::truth::{
     Added, Changed, Directory, Forgotten, Outcome, Page, PageEdit, Reader, SealKey, Selector, Truth, TruthError,
-    TruthOptions, Twice,
+    TruthOptions, Twice, Vetted,
 };
 use crate::worker::{Feed, Worker};
 
@@ -303,9 +303,12 @@ impl Memory {
     /// # Errors
     /// When the disk refuses.
     pub fn take_blocking(&self, events: Vec<Event>) -> Result<Vec<Outcome>, MemoryError> {
+        self.take_vetted(crate::check::vetted(events))
+    }
+
+    pub(crate) fn take_vetted(&self, events: Vec<Vetted>) -> Result<Vec<Outcome>, MemoryError> {
         let now = self.now();
-        let checked = crate::check::checked(events);
-        Ok(self.inner.worker.write_blocking(move |truth| truth.take_checked(checked, now))?)
+        Ok(self.inner.worker.write_blocking(move |truth| truth.take(&events, now))?)
     }
 
     /// Finds what answers a question, best first, of what the audience may recall.

@@ -1,6 +1,6 @@
 //! The memory as sync sees it.
 
-use nips::memory::{Message, Space};
+use nips::memory::Space;
 use nostr::{Event, EventId, PublicKey};
 
 use crate::memory::{Memory, lock};
@@ -70,12 +70,12 @@ impl Replica for Memory {
     }
 
     fn take(&self, _from: &PublicKey, space: &Space, events: Vec<Event>) -> Result<Vec<Outcome>, ReplicaError> {
+        let vetted = crate::check::vetted(events);
         // An event of another space than the session's is refused, not smuggled in.
-        let belongs = |event: &Event| Message::parse(event).is_ok_and(|message| message.space() == space);
-        let is_here: Vec<bool> = events.iter().map(belongs).collect();
-        let ours = events.into_iter().zip(&is_here).filter(|(_, here)| **here).map(|(event, _)| event).collect();
+        let is_here: Vec<bool> = vetted.iter().map(|one| one.space() == Some(space)).collect();
+        let ours = vetted.into_iter().zip(&is_here).filter(|(_, here)| **here).map(|(one, _)| one).collect();
         let taken = self
-            .take_blocking(ours)
+            .take_vetted(ours)
             .map_err(|source| ReplicaError::Store { operation: "keep changes", source: Box::new(source) })?;
         let mut taken = taken.into_iter().map(Outcome::from);
         let one = |here: bool| if here { taken.next() } else { None };

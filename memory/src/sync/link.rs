@@ -286,6 +286,8 @@ impl<W: AsyncWrite + Unpin> Initiator<W> {
 
     async fn wait(&mut self, wake_at_ms: u64) -> Input {
         tokio::select! {
+            // The time may have passed while the replica worked.
+            biased;
             Some(reply) = self.replies.recv() => Input::Received(reply),
             () = sleep_until(self.began + Duration::from_millis(wake_at_ms)) => Input::Tick,
         }

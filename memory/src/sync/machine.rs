@@ -1,11 +1,12 @@
 //! The initiator: one session over one space, free of I/O.
 //!
 //! ```text
-//!  reconciling ──► fetching ⇄ taking ──► loading ⇄ pushing ──► ended
+//!  reconciling ──► fetching ──► taking ──► loading ⇄ pushing ──► ended
 //!       └──────────────┴─ refused, misbehaved, gave up, store failed ─► ended
 //! ```
 //!
-//! One request is under way at a time. It is sent again, with growing waits, until its answer comes or patience ends; an answer
+//! One request is under way at a time; while the replica takes what one has brought, the next one is: the peer reads while this side
+//! writes. It is sent again, with growing waits, until its answer comes or patience ends; an answer
 //! with another number or session is none. What a peer can cost is bounded by [`Limits`]; a session that meets one of them works on
 //! with what it knows and ends as [`End::Partial`], to be followed by another.
 
@@ -19,6 +20,9 @@ use nostr::{Event, EventId};
 use super::message::{ErrorCode, Message, Reply, ReplyBody, Request, RequestBody, SessionId};
 use super::responder::is_of;
 use super::{Batch, MAX_GET_IDS, Outcome, RECONCILE_BYTES, Refusal, ReplicaError, Snapshot};
+
+/// Answers that the replica may have to take; then no more is asked for. What two hold is at most twice a batch.
+const AHEAD: usize = 2;
 
 /// The most that one session does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +208,8 @@ pub struct Session {
     had: HashSet<EventId>,
     /// What the GET or the PUT under way is about.
     asked: Vec<EventId>,
+    /// What the replica has been given and has not answered yet, in order.
+    taking: VecDeque<Vec<EventId>>,
     is_cut: bool,
     report: Report,
 }
@@ -231,8 +237,24 @@ impl Session {
         let negentropy = Negentropy::owned(snapshot, RECONCILE_BYTES).ok();
         let (need, have) = (VecDeque::new(), VecDeque::new());
         let (needed, had, asked) = (HashSet::new(), HashSet::new(), Vec::new());
-        let (phase, pending, is_cut) = (Phase::New, None, false);
-        Self { id, space, limits, patience, phase, negentropy, pending, need, needed, have, had, asked, is_cut, report }
+        let (phase, pending, is_cut, taking) = (Phase::New, None, false, VecDeque::new());
+        Self {
+            id,
+            space,
+            limits,
+            patience,
+            phase,
+            negentropy,
+            pending,
+            need,
+            needed,
+            have,
+            had,
+            asked,
+            taking,
+            is_cut,
+            report,
+        }
     }
 
     /// The session's id.
@@ -246,7 +268,7 @@ impl Session {
             (Input::Start, Phase::New) => self.start(now_ms),
             (Input::Received(reply), _) => self.received(reply, now_ms),
             (Input::Tick, _) => self.tick(now_ms),
-            (Input::Taken(outcomes), Phase::Taking) => self.taken(outcomes, now_ms),
+            (Input::Taken(outcomes), Phase::Fetching | Phase::Taking) => self.taken(outcomes, now_ms),
             (Input::Loaded(batch), Phase::Loading) => self.loaded(batch, now_ms),
             (Input::Start | Input::Taken(_) | Input::Loaded(_), _) => Vec::new(),
         }
@@ -347,8 +369,15 @@ impl Session {
         self.needed.len() + self.had.len() >= self.limits.ids
     }
 
+    /// Asks for what is lacking; waits for the replica when it has enough to do, or when nothing is lacking any more.
     fn fetch(&mut self, now_ms: u64) -> Vec<Effect> {
-        if self.need.is_empty() {
+        let has_all = self.need.is_empty();
+        let asks_no_more = has_all || self.report.requests >= self.limits.requests;
+        if self.taking.len() >= AHEAD || (asks_no_more && !self.taking.is_empty()) {
+            self.phase = Phase::Taking;
+            return Vec::new();
+        }
+        if has_all {
             return self.load();
         }
         self.asked = self.need.iter().take(MAX_GET_IDS).copied().collect();
@@ -384,9 +413,10 @@ impl Session {
         if wanted.is_empty() {
             return self.fetch(now_ms);
         }
-        self.asked = wanted.iter().map(|event| event.id).collect();
-        self.phase = Phase::Taking;
-        vec![Effect::Take(wanted)]
+        self.taking.push_back(wanted.iter().map(|event| event.id).collect());
+        let mut effects = self.fetch(now_ms);
+        effects.push(Effect::Take(wanted));
+        effects
     }
 
     fn taken(&mut self, outcomes: Result<Vec<Outcome>, ReplicaError>, now_ms: u64) -> Vec<Effect> {
@@ -394,15 +424,16 @@ impl Session {
             Ok(outcomes) => outcomes,
             Err(error) => return self.end(End::Replica(error)),
         };
-        let asked = std::mem::take(&mut self.asked);
-        for (id, outcome) in asked.into_iter().zip(outcomes) {
+        let taken = self.taking.pop_front().unwrap_or_default();
+        for (id, outcome) in taken.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::New => self.report.fetched += 1,
                 Outcome::Known => {}
                 Outcome::Refused(why) => self.refused_here(id, why),
             }
         }
-        self.fetch(now_ms)
+        // A request that is under way brings the session on.
+        if self.phase == Phase::Fetching { Vec::new() } else { self.fetch(now_ms) }
     }
 
     fn refused_here(&mut self, id: EventId, why: Refusal) {
@@ -472,6 +503,7 @@ impl Session {
         self.negentropy = None;
         (self.need, self.have) = (VecDeque::new(), VecDeque::new());
         (self.needed, self.had) = (HashSet::new(), HashSet::new());
+        self.taking.clear();
         let nothing =
             Report { space: self.space.clone(), end: End::Complete, refusals: Refusals::default(), ..self.report };
         let report = std::mem::replace(&mut self.report, nothing);

@@ -30,6 +30,7 @@ mod take;
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod transfer;
+mod vet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ pub(crate) use seal::Seal;
 pub use seal::SealKey;
 pub(crate) use shard::entry_in;
 pub use take::{Outcome, Refusal};
+pub(crate) use vet::Vetted;
 
 pub use entries::Added;
 pub(crate) use entries::{Reader, Twice};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use automerge::ReadDoc;
-use nips::memory::{DocumentId, Message, verified};
+use nips::memory::DocumentId;
 use nostr::Event;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
@@ -166,11 +166,11 @@ impl Truth {
     }
 
     fn take_over(&mut self, events: &mut Vec<Event>) -> Result<usize, TruthError> {
-        let good: Vec<(Event, Message)> =
-            events.drain(..).filter_map(|event| verified(&event).ok().map(|message| (event, message))).collect();
+        let vetted = crate::check::vetted(std::mem::take(events));
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let now = good.iter().map(|(event, _)| event.created_at.as_secs()).max().unwrap_or(0);
-        let outcomes = self.take(&good, now);
+        let good = vetted.iter().filter(|one| one.space().is_some());
+        let now = good.map(|one| one.event.created_at.as_secs()).max().unwrap_or(0);
+        let outcomes = self.take(&vetted, now);
         self.connection.execute_batch(if outcomes.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         Ok(outcomes?.iter().filter(|o| **o == super::Outcome::New).count())
     }

@@ -106,17 +106,13 @@ pub(super) fn parsed(change: &Change) -> Result<automerge::Change, BadChange> {
 
 /// The entry that a change brings, if it is one of a shard and well formed.
 pub(crate) fn entry_in(change: &Change, space: &Space) -> Option<Entry> {
-    entry_of(&parsed(change).ok()?, space).ok()
+    entry_of(&super::guard::decoded(&parsed(change).ok()?).ok()?, space).ok()
 }
 
 /// The entry that a change of a shard puts.
-pub(super) fn entry_of(change: &automerge::Change, space: &Space) -> Result<Entry, BadChange> {
+pub(super) fn entry_of(change: &automerge::ExpandedChange, space: &Space) -> Result<Entry, BadChange> {
     use automerge::legacy::{Key, ObjectId, OpType};
-    if change.len() != 1 {
-        return Err(BadChange::Shape);
-    }
-    let expanded = super::guard::decoded(change).map_err(|_| BadChange::Bytes)?;
-    let [operation] = expanded.operations.as_slice() else { return Err(BadChange::Shape) };
+    let [operation] = change.operations.as_slice() else { return Err(BadChange::Shape) };
     let (Key::Map(key), ObjectId::Root, OpType::Put(automerge::ScalarValue::Str(json))) =
         (&operation.key, &operation.obj, &operation.action)
     else {

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use automerge::ChangeHash;
-use nips::memory::{ActorId, Change, DocumentId, EntryId, Message, Space, Tombstone};
+use nips::memory::{ActorId, Change, DocumentId, EntryId};
 use nostr::{Event, EventId, PublicKey};
 use rusqlite::params;
 
 use super::changes::{COUNTS, EXCLUDED, Kept, WAITS, int};
 use super::copies::Uncopied;
-use super::shard::{BadChange, entry_of, parsed};
+use super::shard::{BadChange, parsed};
+use super::vet::{Found, Opened, Vetted};
 use super::{Truth, TruthError, guard, page};
+use crate::entry::Entry;
 
 /// Changes of one page that may wait for what they depend on; more are refused and asked for again at the next sync.
 const MAX_WAITING: i64 = 1_000;
@@ -65,32 +67,45 @@ impl From<BadChange> for Refusal {
     }
 }
 
+/// A change on its way in.
+#[derive(Clone, Copy)]
+struct Taken<'a> {
+    event: &'a Event,
+    change: &'a Change,
+    opened: &'a Opened,
+    /// The number of its document.
+    number: i64,
+    /// The entry that it puts.
+    entry: Option<EntryId>,
+}
+
 impl Truth {
-    /// Takes events whose signatures were found good. Changes come first, then tombstones, then what the tombstones ask of this node.
-    pub fn take(&mut self, events: &[(Event, Message)], now: u64) -> Result<Vec<Outcome>, TruthError> {
-        let mut outcomes = vec![Outcome::Known; events.len()];
+    /// Takes events. Changes come first, then tombstones, then what the tombstones ask of this node.
+    pub fn take(&mut self, events: &[Vetted], now: u64) -> Result<Vec<Outcome>, TruthError> {
+        let mut outcomes = vec![Outcome::Refused(Refusal::Malformed); events.len()];
+        let found = |at: usize| events[at].found.as_ref().map(|found| (at, &events[at].event, found));
+        let mut order: Vec<(usize, &Event, &Found)> = (0..events.len()).filter_map(found).collect();
         // An actor's changes in their order: then few of them wait.
-        let mut order: Vec<usize> = (0..events.len()).collect();
-        order.sort_by_key(|at| match &events[*at].1 {
-            Message::Change(change) => (false, change.seq),
-            Message::Tombstone(_) => (true, 0),
+        order.sort_by_key(|(_, _, found)| match found {
+            Found::Change(change, _) => (false, change.seq),
+            Found::Tombstone(_) => (true, 0),
         });
-        for at in order {
-            let (event, message) = &events[at];
-            outcomes[at] = self.take_one(event, message, now)?;
+        let has_tombstones = order.last().is_some_and(|(_, _, found)| matches!(found, Found::Tombstone(_)));
+        for (at, event, found) in order {
+            outcomes[at] = self.take_one(event, found, now)?;
         }
-        if events.iter().any(|(_, message)| matches!(message, Message::Tombstone(_))) {
+        if has_tombstones {
             self.mend_own(now)?;
             self.rescue_own(now)?;
         }
         Ok(outcomes)
     }
 
-    fn take_one(&mut self, event: &Event, message: &Message, now: u64) -> Result<Outcome, TruthError> {
+    fn take_one(&mut self, event: &Event, found: &Found, now: u64) -> Result<Outcome, TruthError> {
         if self.is_known(&event.id)? {
             return Ok(Outcome::Known);
         }
-        let space = message.space();
+        let space = found.space();
         if !self.is_salvaging && self.writer(&event.pubkey).is_none() {
             return Ok(Outcome::Refused(Refusal::UnknownWriter));
         }
@@ -99,71 +114,52 @@ impl Truth {
         if !(is_shared || self.is_salvaging) {
             return Ok(Outcome::Refused(Refusal::Space));
         }
-        let taken = match message {
-            Message::Tombstone(tombstone) => self.take_tombstone(event, tombstone).map(Ok)?,
-            Message::Change(change) => self.take_change(event, change, now)?,
+        let taken = match found {
+            Found::Tombstone(tombstone) => self.apply_tombstone(event, tombstone).map(Ok)?,
+            Found::Change(change, Ok(opened)) => self.take_change(event, change, opened, now)?,
+            Found::Change(_, Err(refusal)) => Err(*refusal),
         };
         Ok(taken.map_or_else(Outcome::Refused, |()| Outcome::New))
     }
 
-    fn take_tombstone(&mut self, event: &Event, tombstone: &Tombstone) -> Result<(), TruthError> {
-        self.apply_tombstone(event, tombstone)
-    }
-
-    fn take_change(&mut self, event: &Event, change: &Change, now: u64) -> Result<Result<(), Refusal>, TruthError> {
-        if !super::event::is_canonical(event, change) {
-            return Ok(Err(Refusal::Malformed));
-        }
-        let opened = match parsed(change) {
-            Ok(opened) => opened,
-            Err(bad) => return Ok(Err(bad.into())),
-        };
-        if !guard::is_canonical(&opened) {
-            return Ok(Err(Refusal::Malformed));
-        }
+    fn take_change(
+        &mut self,
+        event: &Event,
+        change: &Change,
+        opened: &Opened,
+        now: u64,
+    ) -> Result<Result<(), Refusal>, TruthError> {
         let number = self.number(&change.document)?;
         if self.is_retired(number)? {
             return Ok(Err(Refusal::Forgotten));
         }
-        let brought = match &change.document {
-            DocumentId::Shard { space, .. } => entry_of(&opened, space).ok(),
-            DocumentId::Page { .. } | DocumentId::Forgotten { .. } => None,
-        };
-        if let Some(entry) = &brought
+        let entry = opened.entry.as_ref().and_then(|entry| entry.as_ref().ok());
+        if let Some(entry) = entry
             && self.is_forgotten(&entry.id, &entry.author)?
         {
             return Ok(Err(Refusal::Forgotten));
         }
-        let brought = brought.map(|entry| entry.id);
+        let taken = Taken { event, change, opened, number, entry: entry.map(|entry| entry.id) };
         if self.is_other(number, change)? {
-            self.quarantine(event, change, number, brought, now)?;
+            self.quarantine(&taken, now)?;
             return Ok(Ok(()));
         }
         if let Some(seq) = self.excluded_from(number, &change.actor)?
             && change.seq >= seq
         {
-            self.keep_taken(event, change, number, EXCLUDED, brought)?;
+            self.keep_taken(&taken, EXCLUDED)?;
             return Ok(Ok(()));
         }
-        match &change.document {
-            DocumentId::Shard { space, .. } => self.take_entry(event, change, &opened, space, number),
-            DocumentId::Page { .. } => self.take_page(event, change, &opened, number),
-            DocumentId::Forgotten { .. } => Ok(Err(Refusal::Malformed)),
+        match (&change.document, &opened.entry) {
+            (DocumentId::Shard { .. }, Some(Ok(entry))) => self.take_entry(&taken, entry),
+            (DocumentId::Shard { .. }, Some(Err(bad))) => Ok(Err((*bad).into())),
+            (DocumentId::Page { .. }, _) => self.take_page(&taken),
+            (DocumentId::Shard { .. } | DocumentId::Forgotten { .. }, _) => Ok(Err(Refusal::Malformed)),
         }
     }
 
-    fn take_entry(
-        &mut self,
-        event: &Event,
-        change: &Change,
-        opened: &automerge::Change,
-        space: &Space,
-        number: i64,
-    ) -> Result<Result<(), Refusal>, TruthError> {
-        let entry = match entry_of(opened, space) {
-            Ok(entry) => entry,
-            Err(bad) => return Ok(Err(bad.into())),
-        };
+    fn take_entry(&mut self, taken: &Taken<'_>, entry: &Entry) -> Result<Result<(), Refusal>, TruthError> {
+        let Taken { event, change, number, .. } = *taken;
         let speaks =
             self.is_salvaging || self.writer(&event.pubkey).is_some_and(|w| w.acts_for_owner || w.npub == entry.author);
         if !speaks {
@@ -172,26 +168,18 @@ impl Truth {
         if change.seq > u64::try_from(MAX_SHARD_CHANGES).unwrap_or(u64::MAX) {
             return Ok(Err(Refusal::Full));
         }
-        let kept = self.keep_taken(event, change, number, COUNTS, Some(entry.id))?;
+        let kept = self.keep_taken(taken, COUNTS)?;
         if self.copies(&entry.id)?.len() == 1 && !self.has_row(&entry.id)? {
             // The only copy: it need not be read again to know what it says.
-            self.put_entry(&entry, kept, number)?;
+            self.put_entry(entry, kept, number)?;
         } else {
             self.recount(&entry.id, Uncopied::Waits)?;
         }
         Ok(Ok(()))
     }
 
-    fn keep_taken(
-        &mut self,
-        event: &Event,
-        change: &Change,
-        number: i64,
-        state: i64,
-        entry: Option<EntryId>,
-    ) -> Result<i64, TruthError> {
-        // The frame as it came: the event is made again from it.
-        let frame = frame_of(event)?;
+    fn keep_taken(&mut self, taken: &Taken<'_>, state: i64) -> Result<i64, TruthError> {
+        let Taken { event, change, opened, number, entry } = *taken;
         self.keep(&Kept {
             id: event.id,
             document: number,
@@ -200,19 +188,15 @@ impl Truth {
             hash: &change.hash,
             created_at: event.created_at,
             signature: &event.sig,
-            frame: &frame,
+            frame: &opened.frame,
             state,
             entry,
         })
     }
 
-    fn take_page(
-        &mut self,
-        event: &Event,
-        change: &Change,
-        opened: &automerge::Change,
-        number: i64,
-    ) -> Result<Result<(), Refusal>, TruthError> {
+    fn take_page(&mut self, taken: &Taken<'_>) -> Result<Result<(), Refusal>, TruthError> {
+        let Taken { event, change, opened, number, .. } = *taken;
+        let opened = &opened.change;
         let (count, bytes, waiting): (i64, i64, i64) = self
             .connection
             .prepare_cached(
@@ -229,14 +213,14 @@ impl Truth {
             if waiting >= MAX_WAITING {
                 return Ok(Err(Refusal::Full));
             }
-            self.keep_taken(event, change, number, WAITS, None)?;
+            self.keep_taken(taken, WAITS)?;
             return Ok(Ok(()));
         }
         if let Err(unfit) = guard::apply_next(&mut document, opened.clone()) {
             tracing::warn!(install = %event.pubkey, document = %change.document, %unfit, "a signed change that automerge cannot take");
             return Ok(Err(Refusal::Malformed));
         }
-        self.keep_taken(event, change, number, COUNTS, None)?;
+        self.keep_taken(taken, COUNTS)?;
         if waiting > 0 {
             self.wake(number, &change.document, &mut document)?;
         }
@@ -296,20 +280,14 @@ impl Truth {
 
     /// Keeps the second change of an (actor, sequence): both are the proof. From that number on nothing of the actor counts in the
     /// document, here and on every node that has both.
-    fn quarantine(
-        &mut self,
-        event: &Event,
-        change: &Change,
-        number: i64,
-        brought: Option<EntryId>,
-        now: u64,
-    ) -> Result<(), TruthError> {
+    fn quarantine(&mut self, taken: &Taken<'_>, now: u64) -> Result<(), TruthError> {
+        let Taken { event, change, number, .. } = *taken;
         let first: [u8; 32] = self.connection.query_row(
             "SELECT id FROM changes WHERE document = ?1 AND actor = ?2 AND seq = ?3 LIMIT 1",
             params![number, change.actor.as_bytes(), int(change.seq)],
             |row| row.get(0),
         )?;
-        self.keep_taken(event, change, number, EXCLUDED, brought)?;
+        self.keep_taken(taken, EXCLUDED)?;
         self.connection.execute(
             "INSERT OR IGNORE INTO quarantine(install, document, actor, seq, first, second, at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
@@ -390,11 +368,4 @@ impl Truth {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
-}
-
-fn frame_of(event: &Event) -> Result<Vec<u8>, TruthError> {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD
-        .decode(&event.content)
-        .map_err(|_| TruthError::Damaged("the bytes of a change".to_owned()))
 }

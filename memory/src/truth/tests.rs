@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use automerge::transaction::Transactable;
-use nips::memory::{Change, Message, Tombstone, verified};
+use nips::memory::{Change, Message, Tombstone};
 use nostr::Timestamp;
 
 use super::*;
@@ -106,8 +106,8 @@ impl Node {
     }
 
     fn take(&mut self, events: &[Event]) -> Vec<Outcome> {
-        let checked = events.iter().map(|e| (e.clone(), verified(e).ok())).collect();
-        self.truth().take_checked(checked, NOW).unwrap()
+        let vetted: Vec<Vetted> = events.iter().cloned().map(Vetted::new).collect();
+        self.truth().take(&vetted, NOW).unwrap()
     }
 
     fn page(&mut self, name: &str) -> Page {

@@ -2,35 +2,21 @@
 
 use std::path::Path;
 
-use nips::memory::{DocumentId, Message, PageName, Space};
+use nips::memory::{DocumentId, PageName, Space};
 use nostr::{Event, EventId};
 use rusqlite::{OptionalExtension, params};
 
 use crate::sync::Batch;
 
 use super::event::{COLUMNS, Stored};
-use super::{Forgotten, Outcome, Refusal, Truth, TruthError};
+use super::{Forgotten, Outcome, Truth, TruthError};
 
 impl Truth {
-    /// Takes events of which each was found good or not; those that were not are refused as malformed.
-    pub fn take_checked(
-        &mut self,
-        events: Vec<(Event, Option<Message>)>,
-        now: u64,
-    ) -> Result<Vec<Outcome>, TruthError> {
-        let is_good: Vec<bool> = events.iter().map(|(_, message)| message.is_some()).collect();
-        let good: Vec<(Event, Message)> =
-            events.into_iter().filter_map(|(event, message)| message.map(|m| (event, m))).collect();
-        let mut outcomes = self.take(&good, now)?.into_iter();
-        let one = |good| if good { outcomes.next() } else { None };
-        Ok(is_good.into_iter().map(one).map(|o| o.unwrap_or(Outcome::Refused(Refusal::Malformed))).collect())
-    }
-
     /// Takes events of an export: by the owner's word, whoever wrote them and whatever their space; their signatures are checked.
     pub fn restore(&mut self, events: Vec<Event>, now: u64) -> Result<Vec<Outcome>, TruthError> {
-        let checked = crate::check::checked(events);
+        let vetted = crate::check::vetted(events);
         self.is_salvaging = true;
-        let outcomes = self.take_checked(checked, now);
+        let outcomes = self.take(&vetted, now);
         self.is_salvaging = false;
         outcomes
     }

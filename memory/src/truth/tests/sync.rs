@@ -35,8 +35,8 @@ impl Replica for Held {
     }
 
     fn take(&self, _from: &PublicKey, _space: &Space, events: Vec<Event>) -> Result<Vec<Taken>, ReplicaError> {
-        let checked = events.into_iter().map(|event| (event.clone(), verified(&event).ok())).collect();
-        let taken = self.0.lock().unwrap().take_checked(checked, NOW).map_err(failed)?;
+        let vetted: Vec<Vetted> = events.into_iter().map(Vetted::new).collect();
+        let taken = self.0.lock().unwrap().take(&vetted, NOW).map_err(failed)?;
         Ok(taken.into_iter().map(Taken::from).collect())
     }
 }
