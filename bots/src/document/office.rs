@@ -57,7 +57,7 @@ pub(super) fn text(bytes: &[u8], kind: DocumentKind) -> Result<String, DocumentE
 
 fn slides(archive: &mut Archive<'_>) -> Result<String, DocumentError> {
     let number = |name: &str| name.strip_prefix("ppt/slides/slide")?.strip_suffix(".xml")?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> = archive.file_names().filter_map(number).collect();
+    let mut numbers: Vec<u32> = archive.file_names().filter_map(|name| number(&name.ok()?)).collect();
     numbers.sort_unstable();
     let mut text = String::new();
     for number in numbers.into_iter().take(SLIDES) {

@@ -121,7 +121,7 @@ mod tests {
             let hash = <sha2::Sha256 as sha2::Digest>::digest(&bytes[8..]);
             bytes[4..8].copy_from_slice(&hash[..4]);
             if let Ok(change) = opened(bytes)
-                && is_canonical(&change)
+                && decoded(&change).is_ok_and(|decoded| is_canonical(&change, decoded))
             {
                 decoded(&change).unwrap();
                 let mut document = AutoCommit::new();

@@ -247,8 +247,8 @@ fn doubled_late_and_foreign_answers_are_none() {
                     inputs.push(Input::Received(answer));
                 }
                 Effect::Take(events) => {
-                    // Answered again while the events are being kept.
-                    let again = old.last().unwrap().clone();
+                    // Answered again while the events are being kept, and perhaps the next ones asked for.
+                    let again = old[old.len() - 1 - inputs.len()].clone();
                     assert!(session.handle(Input::Received(again), 0).is_empty());
                     inputs.push(Input::Taken(here.take(&peer, &fleet(), events)));
                 }
@@ -260,6 +260,34 @@ fn doubled_late_and_foreign_answers_are_none() {
     };
     assert!(report.strays > 5);
     assert_eq!((here.ids(), here.refused()), (there.ids(), 0));
+}
+
+#[test]
+fn the_next_events_are_asked_for_while_these_are_kept_and_a_slow_store_is_not_flooded() {
+    let (here, there) = (Double::default(), Double::with(events(1, 1_500)));
+    let peer = keys(98).public_key();
+    let mut session = session(&here, Limits::default(), Refusals::default());
+    let mut input = Some(Input::Start);
+    let mut taking = Vec::new();
+    // A store that keeps nothing until nobody asks any more.
+    while let Some(next) = input.take() {
+        for effect in session.handle(next, 0) {
+            match effect {
+                Effect::Send(text) => {
+                    let Message::Request(request) = Message::parse(text.as_bytes()).unwrap() else { panic!() };
+                    input = Some(Input::Received(respond(request, &peer, &there)));
+                }
+                Effect::Take(events) => taking.push(events),
+                Effect::WakeAt(_) => {}
+                Effect::Load(_) | Effect::Ended(_) => panic!("there is more"),
+            }
+        }
+    }
+    assert_eq!(taking.len(), 2);
+    let kept = |events| Input::Taken(here.take(&peer, &fleet(), events));
+    let first = session.handle(kept(taking.remove(0)), 0);
+    assert!(matches!(first[..], [Effect::Send(_), Effect::WakeAt(_)]), "{first:?}");
+    assert!(session.handle(kept(taking.remove(0)), 0).is_empty(), "the request under way brings it on");
 }
 
 #[test]
