@@ -385,8 +385,7 @@ async fn files_are_read_voices_heard_and_answered_and_marks_are_no_word() {
     assert!(format!("{:?}", model.last_prompt()).contains("fence green"));
     // What office programs write is read too.
     let letter = std::fs::read("../bots/tests/documents/libreoffice.docx").unwrap();
-    let word = answer_to_file(&mut alice, &room, ("letter.docx", "application/octet-stream"), &letter).await;
-    assert_eq!(word["body"], "I have read it");
+    answer_to_file(&mut alice, &room, ("letter.docx", "application/octet-stream"), &letter).await;
     assert!(format!("{:?}", model.last_prompt()).contains("The boiler in the cellar was serviced in March."));
     // A picture is told, and no model is asked.
     let calls = model.calls();

@@ -218,22 +218,6 @@ async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"));
     write(14, "and where is the key?", &[]).await;
     assert!(format!("{:?}", model.last_prompt()).contains("behind the clock"), "it is known in the next turn");
-    // A document is read; one that its owner locked is told; one that fills the memory ends its reader and nothing else.
-    let mut send_document = async |document: &[u8]| {
-        let (sealed, tags) = sealed_file(document, &url);
-        *bytes.lock().unwrap() = sealed;
-        write(15, &url, &tags).await.0.text
-    };
-    let document = |name: &str| std::fs::read(format!("../bots/tests/documents/{name}")).unwrap();
-    assert_eq!(send_document(&document("reportlab.pdf")).await, "understood");
-    assert!(format!("{:?}", model.last_prompt()).contains("The boiler in the cellar was serviced in March."));
-    assert_eq!(send_document(&document("libreoffice.xlsx")).await, "understood");
-    assert!(model.last_prompt().last().unwrap().to_string().contains("Bread\\t3.2\\t2026-03-14"));
-    assert!(send_document(&document("locked.pdf")).await.contains("locked with a password"));
-    let gave_up = send_document(&pdf_that_inflates(1_500)).await;
-    assert!(gave_up.contains("its reader gave up"), "{gave_up}");
-    bytes.lock().unwrap().clone_from(&sealed);
-    fetched.store(1, Ordering::SeqCst);
     // Another file under the same address.
     bytes.lock().unwrap().push(0);
     assert!(write(15, &url, &tags).await.0.text.contains("its hash is another one"));
@@ -255,6 +239,39 @@ async fn files_reactions_and_messages_that_end_come_over_nostr_too() {
     assert!(ends.abs_diff(until) < 60 && event.tags.expiration().is_some_and(|at| at.as_secs() == ends));
     let (said, event) = write(14, "this stays", &[]).await;
     assert!(said.expires_at.is_none() && event.tags.expiration().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_read_and_one_that_fills_the_memory_ends_its_reader_alone() {
+    let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let given = Arc::clone(&bytes);
+    let files = Pages::serve(Router::new().route("/d", get(async move || given.lock().unwrap().clone()))).await;
+    let url = format!("http://{}/d", files.address);
+    let model = ModelDouble::start(&["understood"], AT_ONCE).await;
+    let owner = keys();
+    let npub = owner.public_key().to_bech32().unwrap();
+    let private = format!("[owner]\nnpub = \"{npub}\"\n[dvm]\nprivate_hosts = [\"{}\"]\n", files.address);
+    let node = Node::builder().config(&format!("{private}{}", model.config("context_tokens = 32000"))).start().await;
+    let me = node.public_key();
+    let send = async |document: &[u8]| {
+        let (sealed, tags) = sealed_file(document, &url);
+        *bytes.lock().unwrap() = sealed;
+        let tags = tags.iter().map(|tag| Tag::parse(tag).unwrap()).chain([Tag::public_key(me)]);
+        let mut rumor =
+            UnsignedEvent::new(owner.public_key(), Timestamp::now(), Kind::from_u16(15), tags, url.as_str());
+        let id = rumor.id();
+        Client::connect(node.relay()).await.must_publish(&wrap(&owner, &me, &rumor)).await;
+        answer_to(&node, &owner, id).await
+    };
+    let document = |name: &str| std::fs::read(format!("../bots/tests/documents/{name}")).unwrap();
+    assert_eq!(send(&document("reportlab.pdf")).await, "understood");
+    assert!(format!("{:?}", model.last_prompt()).contains("The boiler in the cellar was serviced in March."));
+    assert_eq!(send(&document("libreoffice.xlsx")).await, "understood");
+    assert!(model.last_prompt().last().unwrap().to_string().contains("Bread\\t3.2\\t2026-03-14"));
+    assert!(send(&document("locked.pdf")).await.contains("locked with a password"));
+    let gave_up = send(&pdf_that_inflates(1_500)).await;
+    assert!(gave_up.contains("its reader gave up"), "{gave_up}");
+    assert_eq!(send(&document("libreoffice.odt")).await, "understood");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ pub(super) fn text(bytes: &[u8], kind: DocumentKind) -> Result<String, DocumentE
             }
             part(&mut archive, "content.xml", |xml| words(xml, kind))
         }
-        _ => {
+        DocumentKind::Word | DocumentKind::Pdf | DocumentKind::Sheet => {
             let mut text = part(&mut archive, "word/document.xml", |xml| words(xml, kind))?;
             for notes in ["word/footnotes.xml", "word/endnotes.xml"] {
                 if archive.index_for_name(notes).is_some() && text.len() < ENOUGH {
@@ -146,11 +146,10 @@ impl Writer {
     }
 
     fn is_silent(&self, name: &str) -> bool {
-        match self.kind {
-            DocumentKind::OpenDocument => {
-                matches!(name, "tracked-changes" | "annotation" | "ruby-text" | "title" | "desc")
-            }
-            _ => matches!(name, "Fallback" | "delText" | "rt"),
+        if self.is_open() {
+            matches!(name, "tracked-changes" | "annotation" | "ruby-text" | "title" | "desc")
+        } else {
+            matches!(name, "Fallback" | "delText" | "rt")
         }
     }
 

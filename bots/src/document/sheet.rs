@@ -35,16 +35,18 @@ fn open(bytes: &[u8]) -> Result<Sheets<Cursor<&[u8]>>, DocumentError> {
     // Word and PowerPoint of the time before 2007 are compound files too, without a workbook in them.
     let is_compound = bytes.starts_with(&[0xd0, 0xcf]);
     if is_compound && let Err(error) = calamine::Xls::new(Cursor::new(bytes)) {
-        return Err(match error {
-            XlsError::Password => DocumentError::Locked,
-            _ if holds_wide(bytes, "EncryptedPackage") => DocumentError::Locked,
-            _ if holds_wide(bytes, "Workbook") => DocumentError::Damaged,
-            _ => DocumentError::Old,
+        let is_locked = matches!(error, XlsError::Password) || holds_wide(bytes, "EncryptedPackage");
+        return Err(if is_locked {
+            DocumentError::Locked
+        } else if holds_wide(bytes, "Workbook") {
+            DocumentError::Damaged
+        } else {
+            DocumentError::Old
         });
     }
-    open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(|error| match error {
-        Error::Xlsx(XlsxError::Password) => DocumentError::Locked,
-        _ => DocumentError::Damaged,
+    open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(|error| {
+        let is_locked = matches!(error, Error::Xlsx(XlsxError::Password));
+        if is_locked { DocumentError::Locked } else { DocumentError::Damaged }
     })
 }
 
@@ -55,13 +57,17 @@ fn holds_wide(bytes: &[u8], name: &str) -> bool {
 }
 
 fn cell(data: &Data) -> String {
-    match data {
-        Data::DateTime(at) if at.is_datetime() => {
-            let (year, month, day, hour, minute, second, _) = at.to_ymd_hms_milli();
-            let date = format!("{year:04}-{month:02}-{day:02}");
-            if (hour, minute, second) == (0, 0, 0) { date } else { format!("{date} {hour:02}:{minute:02}:{second:02}") }
-        }
-        // What stands in one cell stays on one line.
-        other => other.to_string().replace(['\n', '\r', '\t'], " ").trim().to_owned(),
+    if let Data::DateTime(at) = data
+        && at.is_datetime()
+    {
+        let (year, month, day, hour, minute, second, _) = at.to_ymd_hms_milli();
+        let date = format!("{year:04}-{month:02}-{day:02}");
+        return if (hour, minute, second) == (0, 0, 0) {
+            date
+        } else {
+            format!("{date} {hour:02}:{minute:02}:{second:02}")
+        };
     }
+    // What stands in one cell stays on one line.
+    data.to_string().replace(['\n', '\r', '\t'], " ").trim().to_owned()
 }
