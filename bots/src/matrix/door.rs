@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use matrix_sdk::config::SyncSettings;
-use matrix_sdk::deserialized_responses::TimelineEvent;
+use matrix_sdk::deserialized_responses::{TimelineEvent, TimelineEventKind, VerificationLevel, VerificationState};
 use matrix_sdk::encryption::recovery::RecoveryState;
 use matrix_sdk::ruma::api::error::ErrorKind;
 use matrix_sdk::ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
@@ -281,6 +281,7 @@ impl Loop {
         let me = self.me.clone();
         let setting = Setting { room: &id, me: &me, is_encrypted, is_dm };
         for event in events {
+            let event = self.with_newest_keys(room, event).await;
             match judge(&event, setting) {
                 Judged::Nothing => {}
                 Judged::Taken(incoming) => self.take(incoming).await,
@@ -294,6 +295,29 @@ impl Loop {
         }
         self.places.insert(id.clone(), newest);
         self.tell_place(&id).await;
+    }
+
+    /// A person's first message may be here before their keys are. What comes of a device that seems to be signed by nobody is looked at
+    /// once more with the newest keys of its sender, before anything is said of it.
+    async fn with_newest_keys(&self, room: &Room, mut event: TimelineEvent) -> TimelineEvent {
+        let TimelineEventKind::Decrypted(decrypted) = &mut event.kind else { return event };
+        let info = Arc::clone(&decrypted.encryption_info);
+        let is_unsigned = matches!(
+            info.verification_state,
+            VerificationState::Unverified(VerificationLevel::UnsignedDevice | VerificationLevel::None(_))
+        );
+        if !is_unsigned || !self.inbox.is_allowed(info.sender.as_str()) {
+            return event;
+        }
+        if let Err(error) = self.client.encryption().request_user_identity(&info.sender).await {
+            tracing::debug!(%error, "the newest keys of a person cannot be had");
+        }
+        if let Some(session) = info.session_id()
+            && let Some(newest) = room.get_encryption_info(session, &info.sender).await
+        {
+            decrypted.encryption_info = newest;
+        }
+        event
     }
 
     /// A place is told once nothing before it waits.
@@ -358,6 +382,7 @@ impl Loop {
         let is_dm = is_for_two(room).await;
         let (id, me) = (room.room_id().to_string(), self.me.clone());
         let setting = Setting { room: &id, me: &me, is_encrypted: true, is_dm };
+        let event = self.with_newest_keys(room, event).await;
         if let Judged::Taken(incoming) = judge(&event, setting) {
             self.take(incoming).await;
         }
