@@ -74,15 +74,21 @@ async fn known(node: &Node, word: &str) -> BTreeSet<String> {
     texts.filter(|text| text.contains(word)).map(str::to_owned).collect()
 }
 
+/// What the node's doctor says when it is not content.
+async fn equal(node: &Node) -> Result<(), Value> {
+    let (_, out, _) = node.cli(&["peer", "doctor", "--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
+    if report["ok"] == true { Ok(()) } else { Err(report) }
+}
+
 /// All have the same changes, and each has the others' word for it; and every text is everywhere.
 async fn all_equal(nodes: &[Node], word: &str, told: &BTreeSet<String>) {
     for node in nodes {
-        within(LONG, "equal heads", async || {
-            let (_, out, _) = node.cli(&["peer", "doctor", "--json"]).await;
-            let report: Value = serde_json::from_str(&out).unwrap();
-            (report["ok"] == true).then_some(())
-        })
-        .await;
+        let deadline = Instant::now() + LONG;
+        while let Err(report) = equal(node).await {
+            assert!(Instant::now() < deadline, "never equal: {report:#}\nthe node's log:\n{}", node.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         within(LONG, "nothing acknowledged is lost", async || (known(node, word).await == *told).then_some(())).await;
     }
 }

@@ -16,6 +16,7 @@ use super::hello::{self, Side, Then};
 use super::host::{Host, HostError, Write};
 use super::joining::Joining;
 use super::labels::Labels;
+use super::links::Links;
 use super::tasks::TaskLoop;
 use super::tunnel::Tunnel;
 use super::view::View;
@@ -130,6 +131,8 @@ pub(super) struct Core {
     pub labels: Labels,
     /// Streams that travel in letters, by passport.
     pub tunnels: BTreeMap<PublicKey, Tunnel>,
+    /// Streams for the memory, by peer.
+    pub links: Links,
     pub settings: crate::tasks::Settings,
     pub(super) ticks: u64,
     pub(super) inputs: Option<Inputs>,
@@ -294,20 +297,6 @@ impl Core {
         self.plan_presence();
     }
 
-    /// The side with the lower key opens the memory's stream: one is enough for both.
-    pub fn open_link(&self, peer: PeerId) {
-        if self.me.peer_id.to_bytes() >= peer.to_bytes() {
-            return;
-        }
-        let (net, back) = (self.net.clone(), self.back.clone());
-        self.tracker.spawn(async move {
-            match net.open(peer, Protocol::SYNC).await {
-                Ok(stream) => drop(back.send(Back::Linked(peer, stream)).await),
-                Err(error) => tracing::debug!(%peer, %error, "no stream for the memory"),
-            }
-        });
-    }
-
     async fn on_disconnected(&mut self, peer: PeerId) {
         self.connected.remove(&peer);
         self.meshed.remove(&peer);
@@ -428,6 +417,7 @@ impl Core {
             self.greet(peer);
         }
         self.dial_candidates().await;
+        self.mend_links();
         self.tasks_tick().await;
         self.joining_tick().await;
         self.make_keys_when_due().await;

@@ -17,6 +17,7 @@ mod hello;
 mod host;
 mod joining;
 mod labels;
+mod links;
 mod members;
 mod opening;
 mod peers;

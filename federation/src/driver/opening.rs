@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::core::{Core, Inputs, MEMORY, TASKS, event_of, ports, unix_ms};
 use super::host::{Host, Shelf};
 use super::labels::Labels;
+use super::links::Links;
 use super::tasks::TaskLoop;
 use super::{Command, FederationError, FederationOptions};
 use crate::discovery::{Candidates, Discovery, DiscoveryOptions, Interfaces};
@@ -102,6 +103,7 @@ impl Core {
             tasks,
             labels: Labels::default(),
             tunnels: BTreeMap::new(),
+            links: Links::default(),
             settings: options.tasks,
             ticks: 0,
             inputs: Some(Inputs { net: net_events, live: live_events, found: None, back: back_events }),

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Command;
 use super::core::{Back, Core, MEMORY, TASKS};
-use super::host::{Linked, Post, Shelf, Write};
+use super::host::{Post, Shelf, Write};
 use crate::invitation::{JoinerInput, Source};
 use crate::keyring::Circle;
 use crate::letters::{Dropped, Effect, Input, Item, Urgency, receipt, receipt_ids};
@@ -273,16 +273,6 @@ impl Core {
             KIND_CALL..=KIND_RESULT => Box::pin(self.hear_task(event)).await,
             LABEL_KIND => Box::pin(self.hear_label(event)).await,
             kind => tracing::debug!(kind, "an envelope of a kind that nobody here takes"),
-        }
-    }
-
-    /// A stream for the memory is open: both roles run on it.
-    pub fn link(&self, peer: PeerId, stream: PeerStream) {
-        let Some(met) = self.by_peer(&peer) else { return };
-        let (passport, install) = (met.card.passport, met.card.install);
-        let standing = self.standing(&passport);
-        if standing.is_member() {
-            self.host.linked(Linked { passport, install, standing, stream: Box::new(stream), is_far: false });
         }
     }
 }

@@ -32,6 +32,18 @@ async fn one_invitation_makes_a_member_that_hears_of_memory_and_is_found_again_a
         [&a, &b].iter().all(|node| !node.house.linked.lock().unwrap().is_empty())
     })
     .await;
+    // It ends while the connection stays: another one takes its place.
+    b.house.linked.lock().unwrap().clear();
+    let mut old = std::mem::take(&mut *a.house.linked.lock().unwrap());
+    for one in &mut old {
+        let read = tokio::io::AsyncReadExt::read(&mut one.stream, &mut [0]).await;
+        assert!(!matches!(read, Ok(1..)), "nobody wrote anything");
+    }
+    drop(old);
+    until("a new link on both sides", async || {
+        [&a, &b].iter().all(|node| !node.house.linked.lock().unwrap().is_empty())
+    })
+    .await;
     assert!(a.federation.view().install(&b.house.install.public_key()).is_some());
     let told = change(&a.house.install, 1);
     until("gossip", async || {
