@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use nostr::{Filter, Kind, Tag, Timestamp, ToBech32, UnsignedEvent};
+use nostr::{EventId, Filter, Kind, Tag, Timestamp, ToBech32, UnsignedEvent};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::client::{answer_to, message, open_wrap, wrap};
@@ -397,4 +397,51 @@ async fn a_picture_is_described_by_a_model_that_sees_and_a_long_answer_comes_in_
     assert_eq!(sees.calls(), 1);
     assert!(format!("{:?}", talks.last_prompt()).contains("A red door"));
     assert!(said(&node, "!status").await.contains("models: 2 of 2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_by_message_is_told_while_it_is_written_and_none_of_it_twice() {
+    let paragraph =
+        |n: usize| format!("Paragraph {n} of a long answer. {}", "It goes on and on. ".repeat(40)).trim().to_owned();
+    let pieces: Vec<String> = (0..8).map(|n| format!("{}\n\n", paragraph(n))).collect();
+    let whole = pieces.concat().trim().to_owned();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    let model = ModelDouble::start(&pieces, Duration::from_secs(2)).await;
+    let owner = keys();
+    let npub = owner.public_key().to_bech32().unwrap();
+    let mut node = Node::builder().config(&format!("[owner]\nnpub = \"{npub}\"\n{}", model.config(""))).start().await;
+    // The messages that answer one, in the order of their dates.
+    let told = async |node: &Node, id: EventId| {
+        let mut client = Client::connect(node.relay()).await;
+        client.auth(&owner).await;
+        let mail = client.query(Filter::new().kind(Kind::GiftWrap).pubkey(owner.public_key())).await;
+        let all = mail.iter().filter_map(|event| open_wrap(&owner, event)).filter(|said| said.reply_to == Some(id));
+        let mut parts: Vec<_> = all.map(|said| (said.created_at, said.text)).collect();
+        parts.sort();
+        parts
+    };
+    let (first, sent) = message(&owner, &node.public_key(), "tell me much");
+    Client::connect(node.relay()).await.must_publish(&sent).await;
+    let parts = eventually("the whole answer", async || {
+        let parts = told(&node, first).await;
+        parts.iter().any(|(_, text)| text.contains("Paragraph 7")).then_some(parts)
+    })
+    .await;
+    assert!(parts.len() >= 3, "{parts:?}");
+    let texts: Vec<&str> = parts.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts.join("\n\n"), whole);
+    assert!(parts.last().unwrap().0 - parts[0].0 >= 4, "the beginning came while the rest was written: {parts:?}");
+    // The node dies in the middle of one: another text comes of it, and that is said.
+    let (second, sent) = message(&owner, &node.public_key(), "and again");
+    Client::connect(node.relay()).await.must_publish(&sent).await;
+    eventually("a beginning", async || (!told(&node, second).await.is_empty()).then_some(())).await;
+    node.kill().await;
+    let node = Node::builder().dir(node.dir()).start().await;
+    let parts = eventually("the whole answer after all", async || {
+        let parts = told(&node, second).await;
+        parts.iter().any(|(_, text)| text.contains("Paragraph 7")).then_some(parts)
+    })
+    .await;
+    assert_eq!(parts.last().unwrap().1, format!("I have to begin again:\n\n{whole}"));
+    assert_eq!(told(&node, first).await.len(), texts.len(), "what was answered stays answered");
 }

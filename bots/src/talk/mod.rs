@@ -9,4 +9,4 @@ mod parts;
 pub use approval::{Approval, Means, Refusal, Reply, WAITS_S, code, letters};
 pub use command::{COMMANDS, Command, help};
 pub use history::{HISTORY_TOKENS, Turn, recent};
-pub use parts::parts;
+pub use parts::{finished, parts};

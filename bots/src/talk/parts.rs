@@ -18,6 +18,25 @@ pub fn parts(text: &str, bytes_max: usize) -> Vec<&str> {
     parts
 }
 
+/// What of a text that is still being written can be said now: its whole paragraphs, where they are `least` bytes or more. A block of
+/// code (between lines of ```) is never parted.
+pub fn finished(text: &str, least: usize) -> Option<&str> {
+    let mut is_code = false;
+    let (mut at, mut end) = (0, None);
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        at += line.len();
+        // A blank line ends a paragraph once it is ended itself.
+        if !is_code && line.ends_with('\n') && line.trim().is_empty() {
+            end = Some(at);
+        }
+    }
+    let whole = text[..end?].trim();
+    (whole.len() >= least).then_some(whole)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -35,6 +54,16 @@ mod tests {
             let all = parts.join(" ");
             prop_assert!(all.split_whitespace().eq(text.split_whitespace()));
         }
+    }
+
+    #[test]
+    fn only_whole_paragraphs_are_finished_and_code_stays_together() {
+        assert_eq!(finished("one\n\ntwo\n\nthr", 3), Some("one\n\ntwo"));
+        assert_eq!(finished("one\n\ntwo\n\nthr", 9), None, "too little");
+        assert_eq!(finished("one\ntwo", 1), None);
+        assert_eq!(finished("one\n\n```\nlet a;\n\nlet b;\n\n", 1), Some("one"));
+        assert_eq!(finished("```\nlet a;\n\nlet b;\n```\n\n", 1), Some("```\nlet a;\n\nlet b;\n```"));
+        assert_eq!(finished("", 0), None);
     }
 
     #[test]

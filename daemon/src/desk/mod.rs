@@ -13,6 +13,7 @@
 mod accounts;
 mod approve;
 mod attach;
+mod dictation;
 mod doors;
 mod errand;
 mod intake;
@@ -56,6 +57,7 @@ use speaker::Speaker;
 use waiting::Waiting;
 
 pub use accounts::LINKS;
+pub use dictation::Told;
 pub use doors::{follow_pool, follow_relay};
 pub use links::Links;
 pub use people::{People, person_of};

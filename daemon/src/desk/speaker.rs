@@ -11,6 +11,7 @@ use nips::job::reply::{self, Feedback, MAX_SEALED_BYTES, Status};
 use nostr::{Event, Filter, JsonUtil, Keys, Kind, NostrSigner, PublicKey, RelayUrl, SignerError, UnsignedEvent};
 use relay::{Pool, Server, Target};
 
+use super::dictation::Told;
 use super::lookup;
 use super::order::{Order, Origin, Work};
 use crate::journal::Word;
@@ -46,11 +47,13 @@ pub struct Spoken {
     pub words: Vec<Word>,
     /// The id by which its reader knows it, where that is known before it goes out.
     pub name: Option<String>,
+    /// The date of its last message, Unix seconds.
+    pub last_s: u64,
 }
 
 impl From<Vec<Word>> for Spoken {
     fn from(words: Vec<Word>) -> Self {
-        Self { words, name: None }
+        Self { words, ..Self::default() }
     }
 }
 
@@ -63,6 +66,8 @@ pub struct Reply<'a> {
     pub came_by: Option<&'a RelayUrl>,
     /// How long the answer lasts, seconds.
     pub lasts_s: Option<u64>,
+    /// How much of it went out before it was whole.
+    pub told: Option<Told>,
 }
 
 /// Says things in the node's name.
@@ -85,11 +90,18 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// The answer to `order`, signed, with its targets. Nothing for the local door: its listeners hear it from the desk.
+    /// The answer to `order`, signed, with its targets; of one that was `told` in part the rest. Nothing for the local door: its
+    /// listeners hear it from the desk.
     ///
     /// # Errors
     /// When the signer does not answer.
-    pub async fn result(&self, order: &Order, output: &str, at_ms: u64) -> Result<Spoken, SpeakError> {
+    pub async fn result(
+        &self,
+        order: &Order,
+        output: &str,
+        told: Option<Told>,
+        at_ms: u64,
+    ) -> Result<Spoken, SpeakError> {
         // A mark that answers nothing is answered by nothing.
         if output.is_empty() && matches!(order.work, Work::Mark { .. }) {
             return Ok(Spoken::default());
@@ -106,7 +118,7 @@ impl Speaker {
                 Ok(vec![self.word(order, unsigned, at_ms).await?].into())
             }
             Origin::Message { author, came_by, lasts_s } => {
-                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s };
+                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s, told };
                 self.message(author, output, reply, at_ms).await
             }
             Origin::Matrix { .. } => {
@@ -138,7 +150,7 @@ impl Speaker {
             }
             Origin::Message { author, came_by, lasts_s } => {
                 let text = format!("I could not answer that: {reason}.");
-                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s };
+                let reply = Reply { to: Some(order.id), came_by: came_by.as_ref(), lasts_s: *lasts_s, told: None };
                 Ok(self.message(author, &text, reply, at_ms).await?.words)
             }
             Origin::Matrix { .. } => {
@@ -239,17 +251,42 @@ impl Speaker {
         reply: Reply<'_>,
         at_ms: u64,
     ) -> Result<Spoken, SpeakError> {
-        let at = at_ms / 1000;
+        let text = shorten(&printable(text), MAX_REPLY_BYTES * MAX_REPLY_PARTS / 2);
+        let (text, at) = match reply.told {
+            Some(told) => told.ending(&text, at_ms / 1000),
+            None => (Some(text), at_ms / 1000),
+        };
+        match text {
+            Some(text) => self.letters(to, &text, reply, (at, at_ms)).await,
+            None => Ok(Spoken::default()),
+        }
+    }
+
+    /// A part of an answer that is still being written.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn part(&self, to: &PublicKey, text: &str, reply: Reply<'_>, at_ms: u64) -> Result<Spoken, SpeakError> {
+        let at = reply.told.map_or(at_ms / 1000, |told| told.next_s(at_ms / 1000));
+        self.letters(to, text, reply, (at, at_ms)).await
+    }
+
+    async fn letters(
+        &self,
+        to: &PublicKey,
+        text: &str,
+        reply: Reply<'_>,
+        (at, at_ms): (u64, u64),
+    ) -> Result<Spoken, SpeakError> {
         let order = reply.to;
         let reply_to = order.map(|id| nostr::EventId::from_byte_array(*id.as_bytes()));
         let ends = reply.lasts_s.map(|lasts| at.saturating_add(lasts));
-        let text = shorten(&printable(text), MAX_REPLY_BYTES * MAX_REPLY_PARTS / 2);
         let theirs = self.dm_relays(to, reply.came_by).await;
         let mut spoken = Spoken::default();
         // A second apart: readers put messages in the order of their dates, which have no finer ones.
-        for (part, at) in parts(&text, MAX_REPLY_BYTES).into_iter().zip(at..) {
+        for (part, at) in parts(text, MAX_REPLY_BYTES).into_iter().zip(at..) {
             let mut rumor = dm::rumor_until(self.node, to, part, reply_to, at, ends);
-            spoken.name = Some(rumor.id().to_hex());
+            (spoken.name, spoken.last_s) = (Some(rumor.id().to_hex()), at);
             for (reader, relays) in [(to, &theirs), (&self.node, &self.configured)] {
                 let wrap = self.wrapped(reader, &rumor, at, ends).await?;
                 let targets = self.distinct(relays).into_iter().map(|t| self.with_deadline(t, at_ms)).collect();
@@ -316,7 +353,7 @@ fn shorten(text: &str, bytes_max: usize) -> String {
 }
 
 /// Without control characters: JSON writes each of them as six bytes, three layers deep.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 

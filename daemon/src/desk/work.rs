@@ -12,6 +12,7 @@ use nostr::{Event, EventId, Filter, Kind, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::dictation::Dictation;
 use super::lookup;
 use super::order::{Order, Origin, Work};
 use super::speaker::{Reply, SpeakError};
@@ -185,7 +186,7 @@ impl Bench {
     async fn speak(&self, effect: &Effect) -> Result<(Slot, Vec<Word>), SpeakError> {
         let speaker = &self.tools.speaker;
         if let Effect::SayResult { output, at_ms, .. } = effect {
-            let spoken = speaker.result(&self.order, output, *at_ms).await?;
+            let spoken = speaker.result(&self.order, output, self.told().await, *at_ms).await?;
             if let Some(name) = spoken.name {
                 self.name_proposal(output, name).await;
             }
@@ -321,22 +322,26 @@ impl Bench {
     async fn report(&self, mut parts: mpsc::Receiver<String>) -> std::convert::Infallible {
         let started = tokio::time::Instant::now();
         let mut next_partial = started + PARTIAL_EVERY;
+        let mut dictation = self.dictation().await;
         if matches!(self.order.origin, Origin::Matrix { .. }) {
             // A person sees that it was read, and that somebody types.
             self.pass(Status::Processing, String::new());
         }
         tokio::select! {
             () = tokio::time::sleep(SAY_PROCESSING_AFTER) => self.pass(Status::Processing, String::new()),
-            Some(part) = parts.recv() => self.hand_on(part, &mut next_partial).await,
+            Some(part) = parts.recv() => self.hand_on(part, &mut next_partial, &mut dictation).await,
         }
         while let Some(part) = parts.recv().await {
-            self.hand_on(part, &mut next_partial).await;
+            self.hand_on(part, &mut next_partial, &mut dictation).await;
         }
         std::future::pending().await
     }
 
-    async fn hand_on(&self, part: String, next_partial: &mut tokio::time::Instant) {
+    async fn hand_on(&self, part: String, next_partial: &mut tokio::time::Instant, dictation: &mut Option<Dictation>) {
         self.handle.send(Message::Progress(self.order.id, part.clone())).await;
+        if let Some(dictation) = dictation {
+            return self.dictate(&part, dictation).await;
+        }
         if tokio::time::Instant::now() >= *next_partial {
             *next_partial = tokio::time::Instant::now() + PARTIAL_EVERY;
             self.pass(Status::Partial, part);

@@ -181,6 +181,9 @@ fn stamp(db: &Connection, stamp: &Stamp) -> rusqlite::Result<()> {
             s.done,
             s.at_ms
         ])?;
+        if s.done {
+            super::told::forget(db, id)?;
+        }
     }
     for word in &stamp.words {
         insert_word(db, word, stamp.at_ms)?;

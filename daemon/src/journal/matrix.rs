@@ -1,4 +1,4 @@
-//! Words for Matrix, and the marks of answers that are shown while they are written.
+//! Words for Matrix, and the marks of answers that are shown or told while they are written.
 
 use nips::job::JobId;
 use rusqlite::params;

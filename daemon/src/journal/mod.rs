@@ -13,6 +13,7 @@ mod outbox;
 mod schema;
 mod shelves;
 mod talks;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::thread;

@@ -46,9 +46,8 @@ impl Core {
         tracker: &TaskTracker,
         cancel: &CancellationToken,
     ) -> Result<Self, FederationError> {
-        let net_options = network(&options);
         let gate = Arc::clone(&options.view) as Arc<dyn crate::net::Gate>;
-        let (net, net_events) = Net::start(net_options, gate, tracker, cancel.clone())?;
+        let (net, net_events) = Net::start(network(&options), gate, tracker, cancel.clone())?;
         let liveness = LivenessOptions { start_ms: unix_ms(), seed: rand::random() };
         let (live, live_events) = Liveness::start(&net, liveness, tracker, cancel.clone()).await.unzip();
         let (back, back_events) = mpsc::channel(BACK);
