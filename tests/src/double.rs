@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -278,6 +279,8 @@ async fn serve(address: SocketAddr, routes: Router) -> (SocketAddr, Runtime) {
     })
     .await;
     let address = listener.local_addr().unwrap();
+    // As model servers do: a word must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
     runtime.spawn(async move { axum::serve(listener, routes).await });
     (address, runtime)
 }

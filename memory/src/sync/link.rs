@@ -9,6 +9,7 @@
 //! Three tasks, one writer behind a lock. What a peer sends faster than it is answered is dropped: an honest peer has one request
 //! under way and sends it again. The first task that ends ends the others.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::frame::{FrameError, read_frame, write_frame};
 use super::machine::{Effect, Input, Limits, Patience, Refusals, Report, Session};
 use super::message::{ErrorCode, Message, MessageError, Reply, ReplyBody, Request, SessionId};
-use super::{BATCH_BYTES, Replica, ReplicaError, respond};
+use super::{BATCH_BYTES, Outcome, Replica, ReplicaError, respond};
 
 /// Messages that wait for one role. A peer has one request under way, so more are repeats.
 const QUEUE: usize = 4;
@@ -72,6 +73,9 @@ pub enum LinkError {
     #[error("the own memory could not be read")]
     Snapshot(#[source] ReplicaError),
 }
+
+/// What the replica is doing.
+type Work<T> = Pin<Box<dyn Future<Output = Result<T, ReplicaError>> + Send>>;
 
 type Call = (Space, oneshot::Sender<Result<Report, LinkError>>);
 
@@ -242,7 +246,7 @@ impl<W: AsyncWrite + Unpin> Initiator<W> {
 
     async fn session(&mut self, space: Space) -> Result<Result<Report, LinkError>, FrameError> {
         let about = space.clone();
-        let snapshot = match self.blocking("say what it has", move |replica| replica.snapshot(&about)).await {
+        let snapshot = match blocking(&self.replica, "say what it has", move |replica| replica.snapshot(&about)).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Ok(Err(LinkError::Snapshot(error))),
         };
@@ -254,6 +258,8 @@ impl<W: AsyncWrite + Unpin> Initiator<W> {
         let mut input = Input::Start;
         // Outlives the steps: strays must not put the time off.
         let mut wake_at_ms = self.now_ms();
+        // The replica takes what came while more is asked for; one at a time, as the session gives it.
+        let mut taking: Option<Work<Vec<Outcome>>> = None;
         loop {
             let effects = session.handle(input, self.now_ms());
             let mut next = None;
@@ -264,12 +270,12 @@ impl<W: AsyncWrite + Unpin> Initiator<W> {
                     Effect::Take(events) => {
                         let (space, peer) = (space.clone(), self.peer);
                         let take = move |replica: &dyn Replica| replica.take(&peer, &space, events);
-                        next = Some(Input::Taken(self.blocking("keep events", take).await));
+                        taking = Some(blocking(&self.replica, "keep events", take));
                     }
                     Effect::Load(ids) => {
                         let space = space.clone();
                         let load = move |replica: &dyn Replica| replica.events(&space, &ids, BATCH_BYTES);
-                        next = Some(Input::Loaded(self.blocking("give events", load).await));
+                        next = Some(Input::Loaded(blocking(&self.replica, "give events", load).await));
                     }
                     Effect::Ended(mut report) => {
                         self.refusals = std::mem::take(&mut report.refusals);
@@ -279,33 +285,49 @@ impl<W: AsyncWrite + Unpin> Initiator<W> {
             }
             input = match next {
                 Some(next) => next,
-                None => self.wait(wake_at_ms).await,
+                None => self.wait(wake_at_ms, &mut taking).await,
             };
         }
     }
 
-    async fn wait(&mut self, wake_at_ms: u64) -> Input {
-        tokio::select! {
+    async fn wait(&mut self, wake_at_ms: u64, taking: &mut Option<Work<Vec<Outcome>>>) -> Input {
+        let is_taking = taking.is_some();
+        let taken = async {
+            match taking {
+                Some(work) => work.await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
             // The time may have passed while the replica worked.
             biased;
             Some(reply) = self.replies.recv() => Input::Received(reply),
-            () = sleep_until(self.began + Duration::from_millis(wake_at_ms)) => Input::Tick,
+            outcomes = taken => Input::Taken(outcomes),
+            () = sleep_until(self.began + Duration::from_millis(wake_at_ms)), if !is_taking => Input::Tick,
+        };
+        if matches!(input, Input::Taken(_)) {
+            *taking = None;
         }
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&dyn Replica) -> Result<T, ReplicaError> + Send + 'static,
-    ) -> Result<T, ReplicaError> {
-        let replica = Arc::clone(&self.replica);
-        match tokio::task::spawn_blocking(move || work(&*replica)).await {
-            Ok(result) => result,
-            Err(panic) => Err(ReplicaError::Store { operation, source: panic.into() }),
-        }
+        input
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Has the replica do something on a thread that may block; it begins at once.
+fn blocking<T: Send + 'static>(
+    replica: &Arc<dyn Replica>,
+    operation: &'static str,
+    work: impl FnOnce(&dyn Replica) -> Result<T, ReplicaError> + Send + 'static,
+) -> Work<T> {
+    let replica = Arc::clone(replica);
+    let running = tokio::task::spawn_blocking(move || work(&*replica));
+    Box::pin(async move {
+        match running.await {
+            Ok(result) => result,
+            Err(panic) => Err(ReplicaError::Store { operation, source: panic.into() }),
+        }
+    })
 }

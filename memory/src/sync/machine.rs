@@ -5,8 +5,9 @@
 //!       └──────────────┴─ refused, misbehaved, gave up, store failed ─► ended
 //! ```
 //!
-//! One request is under way at a time; while the replica takes what one has brought, the next one is: the peer reads while this side
-//! writes. It is sent again, with growing waits, until its answer comes or patience ends; an answer
+//! One request is under way at a time; while the replica takes what some have brought, the next one is: the peer reads while this side
+//! writes. What comes quickly is taken many batches at a time, for a store writes a few thousand changes in one transaction with a fraction
+//! of the work of ten. A request is sent again, with growing waits, until its answer comes or patience ends; an answer
 //! with another number or session is none. What a peer can cost is bounded by [`Limits`]; a session that meets one of them works on
 //! with what it knows and ends as [`End::Partial`], to be followed by another.
 
@@ -21,8 +22,12 @@ use super::message::{ErrorCode, Message, Reply, ReplyBody, Request, RequestBody,
 use super::responder::is_of;
 use super::{Batch, MAX_GET_IDS, Outcome, RECONCILE_BYTES, Refusal, ReplicaError, Snapshot};
 
-/// Answers that the replica may have to take; then no more is asked for. What two hold is at most twice a batch.
-const AHEAD: usize = 2;
+/// Events that are taken at a time, and the bytes of their contents: what is gathered beside what is being taken. A write of somebody
+/// else waits for one such transaction.
+const TAKE_EVENTS: usize = 2_000;
+const TAKE_BYTES: usize = 4 << 20;
+/// What has been on its way for so long is taken as it is, ms: where answers are slow, nothing of them is to be lost with the session.
+const TAKE_AFTER_MS: u64 = 250;
 
 /// The most that one session does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +195,33 @@ struct Pending {
     again_at_ms: u64,
 }
 
+/// Events that came.
+#[derive(Debug, Default)]
+struct Gathered {
+    events: Vec<Event>,
+    bytes: usize,
+    /// When the first of them was asked for.
+    since_ms: u64,
+}
+
+impl Gathered {
+    fn add(&mut self, events: Vec<Event>, asked_ms: u64) {
+        if self.events.is_empty() {
+            self.since_ms = asked_ms;
+        }
+        self.bytes += events.iter().map(|event| event.content.len()).sum::<usize>();
+        self.events.extend(events);
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= TAKE_EVENTS || self.bytes >= TAKE_BYTES
+    }
+
+    fn is_due(&self, now_ms: u64) -> bool {
+        !self.events.is_empty() && (self.is_full() || self.since_ms.saturating_add(TAKE_AFTER_MS) <= now_ms)
+    }
+}
+
 /// A session of the initiator.
 #[derive(Debug)]
 pub struct Session {
@@ -206,10 +238,13 @@ pub struct Session {
     /// Ids that are lacking there, likewise.
     have: VecDeque<EventId>,
     had: HashSet<EventId>,
-    /// What the GET or the PUT under way is about.
+    /// What the GET or the PUT under way is about, and when it was sent first.
     asked: Vec<EventId>,
-    /// What the replica has been given and has not answered yet, in order.
-    taking: VecDeque<Vec<EventId>>,
+    asked_ms: u64,
+    /// What came and is not given to the replica yet.
+    gathered: Gathered,
+    /// What the replica has been given and has not answered yet.
+    taking: Option<Vec<EventId>>,
     is_cut: bool,
     report: Report,
 }
@@ -237,7 +272,7 @@ impl Session {
         let negentropy = Negentropy::owned(snapshot, RECONCILE_BYTES).ok();
         let (need, have) = (VecDeque::new(), VecDeque::new());
         let (needed, had, asked) = (HashSet::new(), HashSet::new(), Vec::new());
-        let (phase, pending, is_cut, taking) = (Phase::New, None, false, VecDeque::new());
+        let (phase, pending, is_cut, taking) = (Phase::New, None, false, None);
         Self {
             id,
             space,
@@ -251,6 +286,8 @@ impl Session {
             have,
             had,
             asked,
+            asked_ms: 0,
+            gathered: Gathered::default(),
             taking,
             is_cut,
             report,
@@ -369,19 +406,34 @@ impl Session {
         self.needed.len() + self.had.len() >= self.limits.ids
     }
 
-    /// Asks for what is lacking; waits for the replica when it has enough to do, or when nothing is lacking any more.
+    /// Asks for what is lacking; waits for the replica when enough lies before it, or when nothing is lacking any more.
     fn fetch(&mut self, now_ms: u64) -> Vec<Effect> {
         let has_all = self.need.is_empty();
         let asks_no_more = has_all || self.report.requests >= self.limits.requests;
-        if self.taking.len() >= AHEAD || (asks_no_more && !self.taking.is_empty()) {
+        let take = self.take(asks_no_more, now_ms);
+        let mut effects = if self.taking.is_some() && (asks_no_more || self.gathered.is_full()) {
             self.phase = Phase::Taking;
-            return Vec::new();
+            Vec::new()
+        } else if has_all {
+            self.load()
+        } else {
+            (self.asked, self.asked_ms) = (self.need.iter().take(MAX_GET_IDS).copied().collect(), now_ms);
+            self.ask(Phase::Fetching, RequestBody::Get(self.asked.clone()), now_ms)
+        };
+        // After the request: the peer works meanwhile.
+        effects.extend(take);
+        effects
+    }
+
+    /// Gives the replica what was gathered, once that is worth it or all there is, and the replica is done with what it had.
+    fn take(&mut self, is_all: bool, now_ms: u64) -> Option<Effect> {
+        let is_due = self.gathered.is_due(now_ms) || (is_all && !self.gathered.events.is_empty());
+        if self.taking.is_some() || !is_due {
+            return None;
         }
-        if has_all {
-            return self.load();
-        }
-        self.asked = self.need.iter().take(MAX_GET_IDS).copied().collect();
-        self.ask(Phase::Fetching, RequestBody::Get(self.asked.clone()), now_ms)
+        let events = std::mem::take(&mut self.gathered).events;
+        self.taking = Some(events.iter().map(|event| event.id).collect());
+        Some(Effect::Take(events))
     }
 
     fn given(&mut self, events: Vec<Event>, gone: &[EventId], now_ms: u64) -> Vec<Effect> {
@@ -410,13 +462,8 @@ impl Session {
         for id in left.into_iter().rev() {
             self.need.push_front(id);
         }
-        if wanted.is_empty() {
-            return self.fetch(now_ms);
-        }
-        self.taking.push_back(wanted.iter().map(|event| event.id).collect());
-        let mut effects = self.fetch(now_ms);
-        effects.push(Effect::Take(wanted));
-        effects
+        self.gathered.add(wanted, self.asked_ms);
+        self.fetch(now_ms)
     }
 
     fn taken(&mut self, outcomes: Result<Vec<Outcome>, ReplicaError>, now_ms: u64) -> Vec<Effect> {
@@ -424,7 +471,7 @@ impl Session {
             Ok(outcomes) => outcomes,
             Err(error) => return self.end(End::Replica(error)),
         };
-        let taken = self.taking.pop_front().unwrap_or_default();
+        let taken = self.taking.take().unwrap_or_default();
         for (id, outcome) in taken.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::New => self.report.fetched += 1,
@@ -432,8 +479,13 @@ impl Session {
                 Outcome::Refused(why) => self.refused_here(id, why),
             }
         }
-        // A request that is under way brings the session on.
-        if self.phase == Phase::Fetching { Vec::new() } else { self.fetch(now_ms) }
+        match self.phase {
+            // The request that is under way brings the session on.
+            Phase::Fetching => self.take(false, now_ms).into_iter().collect(),
+            Phase::New | Phase::Reconciling | Phase::Taking | Phase::Loading | Phase::Pushing | Phase::Ended => {
+                self.fetch(now_ms)
+            }
+        }
     }
 
     fn refused_here(&mut self, id: EventId, why: Refusal) {
@@ -503,7 +555,7 @@ impl Session {
         self.negentropy = None;
         (self.need, self.have) = (VecDeque::new(), VecDeque::new());
         (self.needed, self.had) = (HashSet::new(), HashSet::new());
-        self.taking.clear();
+        (self.gathered, self.taking) = (Gathered::default(), None);
         let nothing =
             Report { space: self.space.clone(), end: End::Complete, refusals: Refusals::default(), ..self.report };
         let report = std::mem::replace(&mut self.report, nothing);
