@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 use crate::PATIENCE;
 use crate::netns::Lan;
 
+/// How many lines of a node's log are shown when its test fails.
+const LOG_SHOWN: usize = 60;
+
 /// The binary under test: cargo built it beside the tests.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("TIMMY_BIN") {
@@ -170,6 +173,19 @@ pub struct Node {
     pub welcome: String,
     prefix: Vec<String>,
     _lines: Lines,
+}
+
+/// What a node logged is printed with the failure of its test.
+#[allow(clippy::print_stderr, reason = "the test's own output is where one looks")]
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let newest = &lines[lines.len().saturating_sub(LOG_SHOWN)..];
+            eprintln!("\nthe log of the node in {}:\n{}", self.dir.display(), newest.join("\n"));
+        }
+    }
 }
 
 impl Node {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bots::talk::finished;
+use relay::Outbox;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ pub struct Told {
 
 impl Told {
     /// The whole of `text` went out.
-    fn new(text: &str, last_s: u64) -> Self {
+    pub(crate) fn new(text: &str, last_s: u64) -> Self {
         Self { bytes: text.len(), digest: Sha256::digest(text).into(), last_s }
     }
 
@@ -57,6 +58,15 @@ impl Told {
     /// When the next message is dated: readers put them in the order of their dates.
     pub fn next_s(&self, now_s: u64) -> u64 {
         now_s.max(self.last_s.saturating_add(1))
+    }
+}
+
+/// The outbox is told of what was put into it, whoever waits for that.
+struct Wakes(Outbox);
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.0.wake();
     }
 }
 
@@ -109,9 +119,9 @@ impl Bench {
         };
         let end = text.len() - rest.len() + part.len();
         let told = Told::new(&text[..end], spoken.last_s);
-        match self.tools.journal.tell(self.order.id, spoken.words, told, at_ms).await {
-            Ok(()) => self.tools.outbox.wake(),
-            Err(error) => return tracing::warn!(%error, "a part of an answer cannot be kept; it is said with the rest"),
+        let wakes = Wakes(self.tools.outbox.clone());
+        if let Err(error) = self.tools.journal.tell(self.order.id, (spoken.words, told), at_ms, wakes).await {
+            return tracing::warn!(%error, "a part of an answer cannot be kept; it is said with the rest");
         }
         dictation.told = Some(told);
         dictation.parts += 1;

@@ -103,6 +103,23 @@ async fn old_finished_jobs_go_and_unfinished_ones_stay() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_answer_is_told_also_where_nobody_waits_for_it_any_more() {
+    let (_dir, journal) = journal();
+    let mut order = round(1);
+    let words = std::mem::take(&mut order.words);
+    journal.stamp(order).await.unwrap();
+    let (after, done) = oneshot::channel::<()>();
+    let told = crate::desk::Told::new("One.", 1);
+    {
+        let telling = std::pin::pin!(journal.tell(id(1), (words, told), 1, after));
+        assert!(futures_util::poll!(telling).is_pending());
+    }
+    assert!(done.await.is_err(), "what was to come after it came");
+    assert_eq!(journal.told(id(1)).await.unwrap(), Some(told));
+    assert_eq!(journal.pending_targets(id(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_was_to_vanish_is_gone_after_its_time_and_known_all_the_same() {
     let (_dir, journal) = journal();
     let orders = [r#"{"origin":{"door":"message","lasts_s":60}}"#, r#"{"origin":{"door":"message"}}"#];

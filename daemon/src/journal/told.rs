@@ -16,17 +16,25 @@ pub(super) fn forget(db: &Connection, job: &JobId) -> rusqlite::Result<()> {
 }
 
 impl Journal {
-    /// Puts a part of an answer into the outbox, and notes how much of the answer that makes.
+    /// Puts a part of an answer into the outbox, and notes how much of the answer that makes. `after` is dropped once that is
+    /// done, also where nobody waits for it any more: an answer that is whole ends what is still telling parts of it.
     ///
     /// # Errors
     /// When the database refuses; then neither has happened.
-    pub async fn tell(&self, job: JobId, words: Vec<Word>, told: Told, at_ms: u64) -> Result<(), JournalError> {
+    pub async fn tell(
+        &self,
+        job: JobId,
+        (words, told): (Vec<Word>, Told),
+        at_ms: u64,
+        after: impl Send + 'static,
+    ) -> Result<(), JournalError> {
         let told = serde_json::to_string(&told).unwrap_or_default();
-        self.write("a part of an answer", move |db| {
+        let done = self.write("a part of an answer", move |db| {
             words.iter().try_for_each(|word| jobs::insert_word(db, word, at_ms))?;
-            jobs::set_meta(db, &key(&job), &told)
-        })
-        .await
+            jobs::set_meta(db, &key(&job), &told)?;
+            Ok(after)
+        });
+        done.await.map(drop)
     }
 
     /// How much of a job's answer went out, in this life of the process or an earlier one. Comes after all that was told before.
