@@ -8,6 +8,8 @@ mod backup;
 mod disk;
 #[path = "commands/help.rs"]
 mod help;
+#[path = "commands/homeserver.rs"]
+mod homeserver;
 #[path = "commands/init.rs"]
 mod init;
 #[path = "commands/secrets.rs"]

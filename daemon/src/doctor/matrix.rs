@@ -109,3 +109,40 @@ fn running(status: &MatrixStatus) -> Vec<Check> {
     }
     checks
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_running_account_lacks_is_named_with_its_cure() {
+        let well = MatrixStatus {
+            user: Some("@timmy:localhost".to_owned()),
+            connected: true,
+            cross_signed: Some(true),
+            backup: Some(true),
+            rooms: 1,
+            unreadable: 0,
+            recovery_key_waits: false,
+            trouble: None,
+        };
+        assert!(running(&well).iter().all(|check| check.ok));
+        for (status, message, cure) in [
+            (MatrixStatus { cross_signed: Some(false), ..well.clone() }, "red shield", "--recovery-key-file"),
+            (MatrixStatus { backup: Some(false), ..well.clone() }, "not backed up", "--recovery-key-file"),
+            (MatrixStatus { unreadable: 3, ..well.clone() }, "3 messages wait for their keys", "verify their session"),
+            (MatrixStatus { cross_signed: None, ..well.clone() }, "not connected yet", "log"),
+            (
+                MatrixStatus { cross_signed: None, trouble: Some("the token is revoked".to_owned()), ..well },
+                "the token is revoked",
+                "log",
+            ),
+        ] {
+            let checks = running(&status);
+            let wrong: Vec<&Check> = checks.iter().filter(|check| !check.ok).collect();
+            let [wrong] = wrong.as_slice() else { panic!("{wrong:?}") };
+            assert!(wrong.message.contains(message) && wrong.cure.as_ref().unwrap().contains(cure), "{wrong:?}");
+        }
+    }
+}
