@@ -121,6 +121,22 @@ async fn a_client_of_one_is_served_by_another_and_of_a_sealed_job_nothing_is_pub
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_want_it_publishes_no_word_about_the_work_of_others() {
+    let model = ModelDouble::start(&["a ", "story"], AT_ONCE).await;
+    let quiet = Node::builder().config(SISTER).config("publish_labels = false").start().await;
+    let (mut a, b) = (quiet, worker(&model).await);
+    let_in(&a, &b, &[]).await;
+    is_able(&a, &b, "5050").await;
+    let done = a.json(&["job", "submit", "--kind", "5050", "--input", "tell"]).await;
+    assert_eq!((done["output"].as_str(), done["executed_by"].as_str()), (Some("a story"), Some(&*npub(&b))));
+    // What was to be published is journaled: an end and a beginning bring it out.
+    assert!(a.stop().await.success());
+    let a = Node::builder().dir(a.dir()).start().await;
+    eventually("they see each other again", async || seen(&a, &b).await).await;
+    assert!(labels(&a).await.is_empty() && labels(&b).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_worker_dies_and_the_client_never_knows() {
     let (left, right) = (ModelDouble::start(&STORY, SLOWLY).await, ModelDouble::start(&STORY, SLOWLY).await);
     let a = Node::builder().config(SISTER).config("lease_s = 2").start().await;

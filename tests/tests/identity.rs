@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use nips::PeerCard;
+use std::os::unix::fs::PermissionsExt;
+
 use nips::identity::SOUL_ID;
-use nostr::{Event, Filter, Kind, Timestamp};
+use nips::{Attestation, PeerCard};
+use nostr::{Event, Filter, Keys, Kind, Timestamp, ToBech32};
 use nostr_relay_builder::MockRelay;
 use serde_json::Value;
 use tests::{Client, Node, eventually};
@@ -68,6 +70,30 @@ async fn documents_and_offer_go_to_its_own_relay_and_the_outside_ones() {
         "no private address leaves: {:?}",
         tags(&list)
     );
+}
+
+#[tokio::test]
+async fn the_owners_word_for_the_node_stands_on_its_profile() {
+    let mut node = Node::start().await;
+    assert_eq!(Attestation::of_event(&document(node.relay(), &node, 0).await).unwrap(), None);
+    let owner = Keys::generate();
+    let file = node.dir().join("owner.nsec");
+    std::fs::write(&file, owner.secret_key().to_bech32().unwrap()).unwrap();
+    let npub = node.public_key().to_bech32().unwrap();
+    let attest = ["attest", "--owner-key-file", file.to_str().unwrap(), &npub];
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let (code, _, err) = node.cli(&attest).await;
+    assert!(code == 1 && err.contains("chmod 600"), "{err}");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let (code, lines, err) = node.cli(&attest).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(node.stop().await.success());
+    let node = Node::builder().dir(node.dir()).config(&lines).start().await;
+    eventually("the profile with the owner's word", async || {
+        let profile = document(node.relay(), &node, 0).await;
+        (Attestation::of_event(&profile).unwrap() == Some(owner.public_key())).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

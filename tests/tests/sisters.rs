@@ -16,6 +16,12 @@ async fn learns(node: &Node, text: &str) {
     eventually(text, async || knows(node, text).await.then_some(())).await;
 }
 
+/// How many changes `other` lacks of those here; none before it said what it has.
+async fn lag(node: &Node, other: &Node) -> Option<u64> {
+    let peer = seen(node, other).await?;
+    peer["lag"].as_object().map(|shards| shards.values().filter_map(Value::as_u64).sum())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_is_told_the_other_knows_also_after_one_was_away() {
     let (a, mut b) = (sister().await, sister().await);
@@ -31,11 +37,15 @@ async fn what_one_is_told_the_other_knows_also_after_one_was_away() {
         (code == 0 && out.contains("milk")).then_some(())
     })
     .await;
+    eventually("it says what it has", async || lag(&a, &b).await.is_some().then_some(())).await;
     // One is away, both are told things, and one thing is forgotten.
     let dir = b.dir().to_owned();
     assert!(b.stop().await.success());
     eventually("a lost member", async || is(&a, &b, "lost").await.then_some(())).await;
     a.json(&["memory", "add", "told while the second was away"]).await;
+    eventually("what the other lacks is counted", async || (lag(&a, &b).await? > 0).then_some(())).await;
+    let (code, examined, _) = a.cli(&["peer", "doctor"]).await;
+    assert!(code == 1 && examined.contains("lacks"), "{examined}");
     let found = a.json(&["memory", "search", "told to the second"]).await;
     let gone = found.as_array().unwrap().iter().find(|one| one["text"] == "told to the second").unwrap();
     a.json(&["memory", "forget", gone["id"].as_str().unwrap(), "--yes"]).await;
@@ -49,6 +59,7 @@ async fn what_one_is_told_the_other_knows_also_after_one_was_away() {
         (code == 0 && report["ok"] == true).then_some(())
     })
     .await;
+    eventually("nothing is lacking", async || (lag(&a, &back).await? == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
